@@ -1,0 +1,1 @@
+//! Take over a place in a process and give it back.

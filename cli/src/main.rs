@@ -1,0 +1,2 @@
+//! The `bpftime` command.
+fn main() {}

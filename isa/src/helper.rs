@@ -1,0 +1,88 @@
+//! Prototypes of helper functions.
+
+/// What a helper expects in an argument register (kernel `enum bpf_arg_type`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ArgType {
+    /// Not an argument; whatever the register holds is ignored.
+    None,
+    /// Any initialised value, pointers included (a leak where leaks are refused).
+    Anything,
+    /// A number.
+    Scalar,
+    /// A map known when the program is verified.
+    ConstMapPtr,
+    /// Initialised memory of the map's key size.
+    MapKey,
+    /// Initialised memory of the map's value size.
+    MapValue,
+    /// Initialised memory of the map's value size, or null.
+    MapValueOrNull,
+    /// Memory of the map's value size that the helper writes.
+    UninitMapValue,
+    /// Initialised memory that the helper reads; its size is the next argument.
+    MemRead,
+    /// As [`Self::MemRead`], or null.
+    MemReadOrNull,
+    /// Initialised memory that the helper may write; its size is the next argument.
+    MemWrite,
+    /// Memory, not necessarily initialised, that the helper writes; size in the next argument.
+    UninitMem,
+    /// As [`Self::UninitMem`], or null.
+    UninitMemOrNull,
+    /// Memory of a fixed size that the helper reads.
+    FixedMemRead(u32),
+    /// Memory of a fixed size, not necessarily initialised, that the helper writes.
+    FixedMemWrite(u32),
+    /// Size of the memory in the argument before, greater than zero.
+    ConstSize,
+    /// Size of the memory in the argument before, or zero.
+    ConstSizeOrZero,
+    /// A number known at verification: the size of the memory that the helper returns.
+    ConstAllocSize,
+    /// The context.
+    Ctx,
+    /// Memory that `bpf_ringbuf_reserve` returned, which the helper gives back.
+    RingBufMem,
+    /// A NUL-terminated string in a read-only map.
+    ConstStr,
+    /// A subprogram used as a callback.
+    Func,
+    /// A pointer to the program's own stack, or null (context of a callback).
+    StackOrNull,
+    /// A kind of argument that this version does not know; calls are rejected.
+    Unsupported(&'static str),
+}
+
+/// What a helper returns (kernel `enum bpf_return_type`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum RetType {
+    /// A number, any.
+    Integer,
+    /// Nothing; `r0` may not be read.
+    Void,
+    /// Address of a value of the map in the first argument, or null.
+    MapValueOrNull,
+    /// Memory of the constant size given as [`ArgType::ConstAllocSize`], which must be given
+    /// back, or null.
+    RingBufMemOrNull,
+    /// A kind of result that this version does not know; calls are rejected.
+    Unsupported(&'static str),
+}
+
+/// Prototype of a helper.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[doc(alias = "bpf_func_proto")]
+pub struct HelperProto {
+    /// Number in calls (`BPF_FUNC_*`).
+    pub id: u32,
+    /// Name without `bpf_`, as in the kernel's list (`map_lookup_elem`).
+    pub name: &'static str,
+    /// Arguments `r1` to `r5`.
+    pub args: [ArgType; 5],
+    /// Result.
+    pub ret: RetType,
+    /// Only for programs under a licence compatible with the GPL.
+    pub gpl_only: bool,
+    /// Packet pointers are invalid after the call.
+    pub changes_packet: bool,
+}

@@ -1,0 +1,32 @@
+//! What an eBPF program is.
+//!
+//! - [`insn`]: one 8-byte slot as it stands in memory and in object files
+//! - [`reg`]: registers
+//! - [`instruction`]: decoded instructions, one enum
+//! - [`program`]: a program before verification: slots, maps, subprograms, line table
+//! - [`map`]: map definitions
+//! - [`prog_type`]: program and attach types with the kernel's numbers
+//! - [`context`]: layouts of the contexts that programs are called with
+//! - [`helper`]: prototypes of helper functions
+#![forbid(unsafe_code)]
+
+pub mod context;
+pub mod helper;
+pub mod insn;
+pub mod instruction;
+pub mod map;
+pub mod prog_type;
+pub mod program;
+pub mod reg;
+
+pub use bpftime_abi::MapType;
+pub use context::{CtxField, CtxFieldKind, CtxLayout};
+pub use helper::{ArgType, HelperProto, RetType};
+pub use insn::Insn;
+pub use instruction::{
+    AluOp, AtomicOp, ByteOrderOp, CallTarget, Cond, Imm64, Instruction, Operand, Size, Width,
+};
+pub use map::MapDef;
+pub use prog_type::{AttachType, ProgType};
+pub use program::{LineInfo, Program, Subprogram};
+pub use reg::Reg;

@@ -1,0 +1,63 @@
+//! A program before verification.
+
+use crate::{AttachType, Insn, MapDef, ProgType};
+
+/// One program with all that verification needs, from an object file or from a `bpf()` call.
+///
+/// Nothing here is trusted: slots may be nonsense, indices out of range, text arbitrary.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Program {
+    /// Name of the function or of the `bpf()` call.
+    pub name: String,
+    /// ELF section, empty if it came from a `bpf()` call.
+    pub section: String,
+    /// Type, which fixes context and helpers.
+    pub prog_type: ProgType,
+    /// Attach type where the program type has several.
+    pub attach_type: Option<AttachType>,
+    /// Licence text; some helpers ask for one that is compatible with the GPL.
+    pub license: String,
+    /// Slots: main program first, subprograms after it. Maps are referred to by
+    /// `BPF_PSEUDO_MAP_IDX` and `BPF_PSEUDO_MAP_IDX_VALUE`, indexing `maps`.
+    pub insns: Vec<Insn>,
+    /// Maps that the slots refer to.
+    pub maps: Vec<MapDef>,
+    /// Functions by first slot in ascending order, as far as BTF tells; may be empty.
+    pub subprograms: Vec<Subprogram>,
+    /// Source lines by slot in ascending order, as far as BTF tells; may be empty.
+    pub lines: Vec<LineInfo>,
+}
+
+/// A function of a program.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Subprogram {
+    /// First slot.
+    pub insn: u32,
+    /// Name.
+    pub name: String,
+    /// Global (`BTF_FUNC_GLOBAL`): the kernel verifies it by its prototype alone.
+    pub global: bool,
+}
+
+/// Where a slot comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LineInfo {
+    /// First slot that the line made.
+    pub insn: u32,
+    /// File name as the compiler was given it.
+    pub file: String,
+    /// Text of the line.
+    pub text: String,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column, from 1; 0 if unknown.
+    pub column: u32,
+}
+
+impl Program {
+    /// The source line of a slot.
+    pub fn line_of(&self, slot: u32) -> Option<&LineInfo> {
+        let after = self.lines.partition_point(|line| line.insn <= slot);
+        after.checked_sub(1).map(|index| &self.lines[index])
+    }
+}

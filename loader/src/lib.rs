@@ -1,0 +1,1 @@
+//! ELF, BTF, CO-RE and line info: bytes become an unverified program.

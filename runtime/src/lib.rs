@@ -1,0 +1,1 @@
+//! Sessions: the bpf() broker, the program registry, injection.

@@ -1,0 +1,1 @@
+//! Abstract-interpretation verifier: the only constructor of VerifiedProgram.

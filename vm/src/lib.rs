@@ -1,0 +1,1 @@
+//! Interpreter and Cranelift JIT for verified eBPF programs.
