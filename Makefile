@@ -1,0 +1,45 @@
+# The two commands of the README, and what they are made of. Each installs what it needs.
+SHELL := /bin/bash
+.DEFAULT_GOAL := build
+
+.PHONY: demo test bench build examples lint clean
+
+## demo: builds all, then counts malloc in two live processes with an unmodified libbpf tool
+demo:
+	scripts/install-deps.sh
+	cargo build --release -p bpftime-cli
+	$(MAKE) --no-print-directory -s -C examples
+	scripts/demo.sh target/release/bpftime
+
+## test: every test, unit to end to end, and the totals
+test:
+	scripts/install-deps.sh --test
+	$(MAKE) --no-print-directory -s -C examples
+	scripts/test.sh
+
+## bench: ns per probed call, ours beside the kernel's, as a table and as bench-results.json
+bench:
+	scripts/install-deps.sh
+	cargo build --release -p bpftime-cli
+	$(MAKE) --no-print-directory -s -C examples
+	$(MAKE) --no-print-directory -s -C benches
+	benches/run.sh target/release/bpftime bench-results.json
+
+## build: the bpftime command and the examples
+build:
+	scripts/install-deps.sh
+	cargo build --release -p bpftime-cli
+	$(MAKE) --no-print-directory -s -C examples
+
+examples:
+	scripts/install-deps.sh
+	$(MAKE) --no-print-directory -s -C examples
+
+## lint: formatting and clippy, as CI checks them
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+clean:
+	cargo clean
+	$(MAKE) --no-print-directory -s -C examples clean
