@@ -23,7 +23,8 @@ bench:
 	cargo build --release -p bpftime-cli
 	$(MAKE) --no-print-directory -s -C examples
 	$(MAKE) --no-print-directory -s -C benches
-	benches/run.sh target/release/bpftime bench-results.json
+	cargo build --release -p bpftime-bench
+	target/release/bench-uprobe target/release/bpftime bench-results.json
 
 ## build: the bpftime command and the examples
 build:
