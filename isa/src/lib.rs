@@ -1,8 +1,9 @@
 //! What an eBPF program is.
 //!
 //! - [`insn`]: one 8-byte slot as it stands in memory and in object files
-//! - [`reg`]: registers
+//! - [`reg`]: the eleven registers
 //! - [`instruction`]: decoded instructions, one enum
+//! - [`decode`](mod@decode), [`encode`](mod@encode): between slots and instructions
 //! - [`program`]: a program before verification: slots, maps, subprograms, line table
 //! - [`map`]: map definitions
 //! - [`prog_type`]: program and attach types with the kernel's numbers
@@ -11,16 +12,21 @@
 #![forbid(unsafe_code)]
 
 pub mod context;
+pub mod decode;
+pub mod encode;
 pub mod helper;
 pub mod insn;
 pub mod instruction;
 pub mod map;
+mod opcode;
 pub mod prog_type;
 pub mod program;
 pub mod reg;
 
 pub use bpftime_abi::MapType;
 pub use context::{CtxField, CtxFieldKind, CtxLayout};
+pub use decode::{DecodeError, Decoded, Field, decode, decode_one};
+pub use encode::encode;
 pub use helper::{ArgType, HelperProto, RetType};
 pub use insn::Insn;
 pub use instruction::{
