@@ -20,6 +20,20 @@ impl Capabilities {
         map_types: 0,
     };
 
+    /// As numbers: helpers 0 to 255 by bit, then map types by bit.
+    pub const fn to_words(self) -> [u64; WORDS + 1] {
+        let [a, b, c, d] = self.helpers;
+        [a, b, c, d, self.map_types]
+    }
+
+    /// The inverse of [`Self::to_words`].
+    pub const fn from_words([a, b, c, d, map_types]: [u64; WORDS + 1]) -> Self {
+        Self {
+            helpers: [a, b, c, d],
+            map_types,
+        }
+    }
+
     /// Adds a helper by number. Numbers of [`HELPER_SLOTS`] and above are ignored: no
     /// environment can offer them.
     #[must_use]

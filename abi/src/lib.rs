@@ -8,6 +8,7 @@
 //! - [`capabilities`]: which helpers and map types an environment offers
 //! - [`map_type`]: map types, map flags and update flags with the kernel's numbers
 //! - [`errno`]: error numbers as helpers and maps return them
+//! - [`target`]: records in a target process, shared by image, guardian and broker
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -15,6 +16,7 @@ pub mod capabilities;
 pub mod entry;
 pub mod errno;
 pub mod map_type;
+pub mod target;
 pub mod vmctx;
 
 pub use capabilities::Capabilities;
