@@ -1,5 +1,9 @@
 //! Prototypes of helper functions.
 
+mod table;
+
+pub use table::PROTOS;
+
 /// What a helper expects in an argument register (kernel `enum bpf_arg_type`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ArgType {
@@ -25,12 +29,16 @@ pub enum ArgType {
     MemReadOrNull,
     /// Initialised memory that the helper may write; its size is the next argument.
     MemWrite,
+    /// As [`Self::MemWrite`], or null.
+    MemWriteOrNull,
     /// Memory, not necessarily initialised, that the helper writes; size in the next argument.
     UninitMem,
     /// As [`Self::UninitMem`], or null.
     UninitMemOrNull,
     /// Memory of a fixed size that the helper reads.
     FixedMemRead(u32),
+    /// Initialised memory of a fixed size that the helper reads and writes.
+    FixedMemReadWrite(u32),
     /// Memory of a fixed size, not necessarily initialised, that the helper writes.
     FixedMemWrite(u32),
     /// Size of the memory in the argument before, greater than zero.
@@ -41,6 +49,8 @@ pub enum ArgType {
     ConstAllocSize,
     /// The context.
     Ctx,
+    /// The context, or null.
+    CtxOrNull,
     /// Memory that `bpf_ringbuf_reserve` returned, which the helper gives back.
     RingBufMem,
     /// A NUL-terminated string in a read-only map.
@@ -85,4 +95,16 @@ pub struct HelperProto {
     pub gpl_only: bool,
     /// Packet pointers are invalid after the call.
     pub changes_packet: bool,
+}
+
+/// The prototype of the helper with the number.
+pub fn proto(id: u32) -> Option<&'static HelperProto> {
+    // The table has no gaps and begins at 1.
+    PROTOS.get((id as usize).checked_sub(1)?)
+}
+
+/// The prototype of the helper with the name, given with or without `bpf_`.
+pub fn by_name(name: &str) -> Option<&'static HelperProto> {
+    let name = name.strip_prefix("bpf_").unwrap_or(name);
+    PROTOS.iter().find(|proto| proto.name == name)
 }
