@@ -1,0 +1,34 @@
+//! Deterministic limits of an analysis: counts, never time.
+
+/// How much an analysis may cost. A program that needs more is rejected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Budget {
+    /// Slots of a program.
+    pub max_slots: usize,
+    /// Instructions over all inlined copies of subprograms.
+    pub max_inlined: usize,
+    /// Abstract instruction steps; the kernel's limit is one million.
+    pub max_steps: u64,
+    /// Passes over one loop before it counts as not terminating.
+    pub max_passes: u32,
+    /// States with the same register types kept apart at one place.
+    pub states_per_shape: usize,
+    /// States kept apart at one place.
+    pub states_per_block: usize,
+    /// States alive at one time, over all places; bounds memory.
+    pub max_live_states: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            max_slots: 1_000_000,
+            max_inlined: 2_000_000,
+            max_steps: 1_000_000,
+            max_passes: 1 << 20,
+            states_per_shape: 8,
+            states_per_block: 32,
+            max_live_states: 50_000,
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What the analysis found out about an accepted program.
+
+use bpftime_abi::Capabilities;
+
+/// What holds for every run of an accepted program.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Facts {
+    /// The main program first, then the subprograms, by first slot.
+    pub functions: Vec<FunctionFacts>,
+    /// Greatest sum of stack bytes over the frames of any chain of calls; each frame rounded up
+    /// to 16.
+    pub max_stack: u32,
+    /// Greatest number of instructions that a run executes; `None` where a loop is bounded only
+    /// by `may_goto`, a callback's repetition, or another count that is not known.
+    pub max_insns: Option<u64>,
+    /// Helpers and map types that the program needs.
+    pub needs: Capabilities,
+    /// Numbers of the helpers that are called, ascending.
+    pub helpers: Vec<u32>,
+    /// Whether a virtual CPU must be leased for a run: it uses per-CPU maps,
+    /// `bpf_get_smp_processor_id` or `bpf_perf_event_output`.
+    pub needs_cpu: bool,
+    /// For each decoded instruction, whether the analysis reached it. What it did not reach,
+    /// no run executes.
+    pub reached: Vec<bool>,
+    /// What the analysis cost.
+    pub cost: Cost,
+}
+
+impl Facts {
+    /// How many instructions the analysis reached.
+    pub fn reached_count(&self) -> usize {
+        self.reached.iter().filter(|reached| **reached).count()
+    }
+}
+
+/// A function of an accepted program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FunctionFacts {
+    /// First slot.
+    pub entry: u32,
+    /// Bytes of stack that the function uses below `r10`, at most 512.
+    pub stack: u32,
+}
+
+/// What an analysis cost, in deterministic units.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Cost {
+    /// Abstract instruction steps.
+    pub steps: u64,
+    /// Greatest number of states alive at one time.
+    pub peak_states: usize,
+}
