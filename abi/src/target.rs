@@ -595,7 +595,7 @@ const _: () = {
     assert!(offset_of!(State, process) == 0);
     assert!(offset_of!(State, config) == 4096);
     assert!(offset_of!(State, hooks) == 8192);
-    assert!(size_of::<State>() % 4096 == 0);
+    assert!(size_of::<State>().is_multiple_of(4096));
 
     assert!(offset_of!(Config, control) == 0);
     assert!(offset_of!(Config, leases) == 8);
@@ -630,7 +630,7 @@ const _: () = {
 
     assert!(size_of::<ReturnEntry>() == 16);
     assert!(offset_of!(Control, mappings) == 4096);
-    assert!(size_of::<Control>() % 4096 == 0);
+    assert!(size_of::<Control>().is_multiple_of(4096));
     assert!(offset_of!(ControlPage, pid) == 12);
     assert!(offset_of!(ControlPage, start_time) == 16);
     assert!(offset_of!(ControlPage, phase) == 28);

@@ -1,1 +1,3 @@
 //! Take over a place in a process and give it back.
+
+pub mod trampoline;
