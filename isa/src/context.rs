@@ -1,4 +1,14 @@
 //! Layouts of the contexts that programs are called with.
+//!
+//! The tables say what Linux 6.18 lets programs of each type read and write; a test asks the
+//! running kernel for every offset and size. Fields that give pointers to kernel objects (`sk`,
+//! `flow_keys`) are left out, so that programs may not access them.
+
+mod net;
+mod sk_buff;
+mod trace;
+
+use crate::{AttachType, ProgType};
 
 /// What a context field holds.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -26,9 +36,11 @@ pub struct CtxField {
     pub size: u32,
     /// What it holds.
     pub kind: CtxFieldKind,
-    /// Programs may write it.
+    /// Programs may write it: as a whole, or an array of more than 8 bytes (`cb`) in aligned
+    /// pieces of up to 8 bytes.
     pub writable: bool,
-    /// May be read in smaller aligned pieces (scalars only).
+    /// May be read in smaller aligned pieces of 1, 2, 4 or 8 bytes (scalars only). A field of
+    /// more than 8 bytes is an array and read only that way.
     pub narrow: bool,
 }
 
@@ -44,4 +56,88 @@ pub struct CtxLayout {
     /// The context is plain memory of run-time length, writable, with that length in `r2`
     /// (the project's own `mem` context); `size` is 0 and `fields` empty.
     pub plain_memory: bool,
+}
+
+impl CtxField {
+    const fn end(&self) -> u32 {
+        self.offset + self.size
+    }
+
+    /// Whether the access is one of 1, 2, 4 or 8 bytes, aligned in the context, within the field.
+    const fn has_piece(&self, offset: u32, size: u32) -> bool {
+        size.is_power_of_two()
+            && size <= 8
+            && offset.is_multiple_of(size)
+            && offset >= self.offset
+            && match offset.checked_add(size) {
+                Some(end) => end <= self.end(),
+                None => false,
+            }
+    }
+}
+
+impl CtxLayout {
+    /// The field that a read of `size` bytes at `offset` reads, if programs may do it.
+    ///
+    /// For a layout of [`CtxLayout::plain_memory`] there are no fields and never a result.
+    pub fn readable(&self, offset: i64, size: u32) -> Option<&'static CtxField> {
+        let (field, offset) = self.covering(offset)?;
+        let whole = offset == field.offset && size == field.size;
+        (field.has_piece(offset, size) && (whole || field.narrow)).then_some(field)
+    }
+
+    /// The field that a write of `size` bytes at `offset` changes, if programs may do it.
+    ///
+    /// For a layout of [`CtxLayout::plain_memory`] there are no fields and never a result.
+    pub fn writable(&self, offset: i64, size: u32) -> Option<&'static CtxField> {
+        let (field, offset) = self.covering(offset)?;
+        let whole = offset == field.offset && size == field.size;
+        (field.writable && field.has_piece(offset, size) && (whole || field.size > 8))
+            .then_some(field)
+    }
+
+    /// The field that holds the byte at the offset.
+    fn covering(&self, offset: i64) -> Option<(&'static CtxField, u32)> {
+        let offset = u32::try_from(offset).ok()?;
+        let after = self.fields.partition_point(|field| field.offset <= offset);
+        let field = self.fields.get(after.checked_sub(1)?)?;
+        (offset < field.end()).then_some((field, offset))
+    }
+}
+
+/// `BPF_XDP_DEVMAP`: XDP programs in a device map, which also see the egress interface.
+const BPF_XDP_DEVMAP: AttachType = AttachType(33);
+
+/// Plain memory, writable, its length in `r2`.
+static MEMORY: CtxLayout = CtxLayout {
+    name: "memory",
+    size: 0,
+    fields: &[],
+    plain_memory: true,
+};
+
+/// The context of programs of the type, or `None` for types that this version does not know.
+pub fn layout(prog_type: ProgType, attach_type: Option<AttachType>) -> Option<&'static CtxLayout> {
+    Some(match prog_type {
+        ProgType::Memory => &MEMORY,
+        ProgType::Kprobe => &trace::PT_REGS,
+        ProgType::Tracepoint => &trace::TRACEPOINT,
+        ProgType::RawTracepoint => &trace::RAW_TRACEPOINT,
+        ProgType::PerfEvent => &trace::PERF_EVENT,
+        ProgType::Xdp if attach_type == Some(BPF_XDP_DEVMAP) => &net::XDP_DEVMAP,
+        ProgType::Xdp => &net::XDP,
+        ProgType::SchedCls | ProgType::SchedAct => &sk_buff::SCHED_CLS,
+        ProgType::SocketFilter => &sk_buff::SOCKET_FILTER,
+        ProgType::CgroupSkb => &sk_buff::CGROUP_SKB,
+        ProgType::LwtIn | ProgType::LwtOut | ProgType::LwtXmit | ProgType::LwtSeg6Local => {
+            &sk_buff::LWT
+        }
+        ProgType::SkSkb => &sk_buff::SK_SKB,
+        ProgType::CgroupDevice => &net::CGROUP_DEVICE,
+        ProgType::CgroupSysctl => &net::SYSCTL,
+        ProgType::SkMsg => &net::SK_MSG,
+        ProgType::SkLookup => &net::SK_LOOKUP,
+        ProgType::SkReuseport => &net::SK_REUSEPORT,
+        _ => return None,
+    })
 }
