@@ -105,9 +105,6 @@ impl CtxLayout {
     }
 }
 
-/// `BPF_XDP_DEVMAP`: XDP programs in a device map, which also see the egress interface.
-const BPF_XDP_DEVMAP: AttachType = AttachType(33);
-
 /// Plain memory, writable, its length in `r2`.
 static MEMORY: CtxLayout = CtxLayout {
     name: "memory",
@@ -124,7 +121,7 @@ pub fn layout(prog_type: ProgType, attach_type: Option<AttachType>) -> Option<&'
         ProgType::Tracepoint => &trace::TRACEPOINT,
         ProgType::RawTracepoint => &trace::RAW_TRACEPOINT,
         ProgType::PerfEvent => &trace::PERF_EVENT,
-        ProgType::Xdp if attach_type == Some(BPF_XDP_DEVMAP) => &net::XDP_DEVMAP,
+        ProgType::Xdp if attach_type == Some(AttachType::XDP_DEVMAP) => &net::XDP_DEVMAP,
         ProgType::Xdp => &net::XDP,
         ProgType::SchedCls | ProgType::SchedAct => &sk_buff::SCHED_CLS,
         ProgType::SocketFilter => &sk_buff::SOCKET_FILTER,

@@ -9,6 +9,7 @@
 //! - [`prog_type`]: program and attach types with the kernel's numbers
 //! - [`context`]: layouts of the contexts that programs are called with
 //! - [`helper`]: prototypes of helper functions
+//! - [`section`]: names of ELF sections and what programs in them are
 #![forbid(unsafe_code)]
 
 pub mod context;
@@ -22,6 +23,7 @@ mod opcode;
 pub mod prog_type;
 pub mod program;
 pub mod reg;
+pub mod section;
 
 pub use bpftime_abi::MapType;
 pub use context::{CtxField, CtxFieldKind, CtxLayout};
@@ -36,3 +38,4 @@ pub use map::MapDef;
 pub use prog_type::{AttachType, ProgType};
 pub use program::{LineInfo, Program, Subprogram};
 pub use reg::Reg;
+pub use section::{SectionDef, SectionKind};

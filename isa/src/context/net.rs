@@ -126,7 +126,7 @@ pub(super) static SK_LOOKUP: CtxLayout = CtxLayout {
 };
 
 /// `struct sk_reuseport_md` without `sk` and `migrating_sk` (`sk_reuseport_is_valid_access`).
-/// The kernel also lets programs read the first half of `eth_protocol`; here only the whole.
+/// The kernel also lets programs read halves of `eth_protocol`; here only the whole.
 pub(super) static SK_REUSEPORT: CtxLayout = CtxLayout {
     name: "sk_reuseport_md",
     size: 56,

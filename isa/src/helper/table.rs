@@ -146,7 +146,7 @@ helpers! {
     97 skb_ecn_set_ce(Ctx) -> Integer;
     98 get_listener_sock(Unsupported("a socket")) -> Unsupported("a socket or null");
     99 skc_lookup_tcp(Ctx, MemRead, ConstSize, Anything, Anything) -> Unsupported("a socket or null");
-    100 tcp_check_syncookie(Unsupported("a socket"), MemRead, ConstSize, MemRead, ConstSize) -> Integer;
+    100 tcp_check_syncookie(Unsupported("a socket"), MemRead, ConstSize, MemRead, ConstSize) -> Integer, gpl;
     101 sysctl_get_name(Ctx, MemWrite, ConstSize, Anything) -> Integer;
     102 sysctl_get_current_value(Ctx, UninitMem, ConstSize) -> Integer;
     103 sysctl_get_new_value(Ctx, UninitMem, ConstSize) -> Integer;
@@ -156,7 +156,7 @@ helpers! {
     107 sk_storage_get(ConstMapPtr, Unsupported("a socket"), MapValueOrNull, Anything) -> MapValueOrNull;
     108 sk_storage_delete(ConstMapPtr, Unsupported("a socket")) -> Integer;
     109 send_signal(Anything) -> Integer;
-    110 tcp_gen_syncookie(Unsupported("a socket"), MemRead, ConstSize, MemRead, ConstSize) -> Integer;
+    110 tcp_gen_syncookie(Unsupported("a socket"), MemRead, ConstSize, MemRead, ConstSize) -> Integer, gpl;
     111 skb_output(Unsupported("an sk_buff"), ConstMapPtr, Anything, MemRead, ConstSizeOrZero) -> Integer, gpl;
     112 probe_read_user(UninitMem, ConstSizeOrZero, Anything) -> Integer, gpl;
     113 probe_read_kernel(UninitMem, ConstSizeOrZero, Anything) -> Integer, gpl;

@@ -1,0 +1,111 @@
+//! Asks the kernel to verify a program.
+
+use std::ffi::CString;
+
+use bpftime_isa::Insn;
+
+const BPF_PROG_LOAD: libc::c_long = 5;
+
+/// The beginning of `union bpf_attr` for `BPF_PROG_LOAD`.
+#[repr(C)]
+#[derive(Default)]
+struct Attr {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+    prog_name: [u8; 16],
+    prog_ifindex: u32,
+    expected_attach_type: u32,
+}
+
+/// What the kernel said.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    /// The error number, or 0 if the program was accepted.
+    pub(crate) errno: i32,
+    pub(crate) log: String,
+}
+
+/// A program to ask about.
+pub(crate) struct Question<'a> {
+    pub(crate) prog_type: u32,
+    pub(crate) attach_type: u32,
+    pub(crate) license: &'a str,
+    pub(crate) insns: &'a [Insn],
+}
+
+impl Question<'_> {
+    pub(crate) fn ask(&self) -> Verdict {
+        let code: Vec<u8> = self.insns.iter().flat_map(|i| i.to_le_bytes()).collect();
+        let license = CString::new(self.license).expect("no NUL in a licence");
+        let mut log = vec![0u8; 1 << 16];
+        let attr = Attr {
+            prog_type: self.prog_type,
+            insn_cnt: self.insns.len() as u32,
+            insns: code.as_ptr() as u64,
+            license: license.as_ptr() as u64,
+            log_level: 2,
+            log_size: log.len() as u32,
+            log_buf: log.as_mut_ptr() as u64,
+            expected_attach_type: self.attach_type,
+            ..Attr::default()
+        };
+        // SAFETY: every address in `attr` is of a buffer that outlives the call and has the length
+        // given beside it; the kernel writes only to `log`.
+        let fd = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                BPF_PROG_LOAD,
+                &raw const attr,
+                size_of::<Attr>(),
+            )
+        };
+        let errno = if fd >= 0 {
+            // SAFETY: the descriptor was just made and nobody else knows it.
+            unsafe { libc::close(fd as i32) };
+            0
+        } else {
+            std::io::Error::last_os_error().raw_os_error().unwrap_or(-1)
+        };
+        let end = log.iter().position(|&b| b == 0).unwrap_or(log.len());
+        let log = String::from_utf8_lossy(&log[..end]).into_owned();
+        Verdict { errno, log }
+    }
+}
+
+/// Whether the kernel can be asked; prints why not.
+pub(crate) fn available() -> bool {
+    let insns = bpftime_isa::encode(&[mov0(), bpftime_isa::Instruction::Exit]);
+    let question = Question {
+        prog_type: bpftime_isa::ProgType::Kprobe as u32,
+        attach_type: 0,
+        license: "GPL",
+        insns: &insns,
+    };
+    let errno = question.ask().errno;
+    if errno != 0 {
+        println!("skipped: the kernel does not let us load a program (errno {errno})");
+    }
+    errno == 0
+}
+
+/// `r0 = 0`.
+pub(crate) fn mov0() -> bpftime_isa::Instruction {
+    mov(bpftime_isa::Reg::R0, 0)
+}
+
+/// `dst = value`.
+pub(crate) fn mov(dst: bpftime_isa::Reg, value: i32) -> bpftime_isa::Instruction {
+    bpftime_isa::Instruction::Alu {
+        op: bpftime_isa::AluOp::Mov,
+        width: bpftime_isa::Width::W64,
+        dst,
+        src: bpftime_isa::Operand::Imm(value),
+    }
+}
