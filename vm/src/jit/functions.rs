@@ -1,0 +1,169 @@
+//! Which instructions belong to which function, and where basic blocks start.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bpftime_abi::MAX_CALL_FRAMES;
+use bpftime_isa::{CallTarget, Decoded, Instruction};
+
+use super::error::CompileError;
+
+/// A function of the program: the main program or a subprogram that is called.
+#[derive(Debug)]
+pub(crate) struct Function {
+    /// Slot of the first instruction.
+    pub(crate) start: u32,
+    /// Slots where basic blocks start, the first instruction's included.
+    pub(crate) leaders: BTreeSet<u32>,
+    /// Slots of the functions called.
+    pub(crate) callees: BTreeSet<u32>,
+    /// Holds a `may_goto`.
+    pub(crate) has_may_goto: bool,
+    /// Indices of the reachable instructions, in order.
+    pub(crate) body: BTreeSet<usize>,
+}
+
+/// The functions of a program.
+#[derive(Debug)]
+pub(crate) struct Functions<'a> {
+    decoded: &'a [Decoded],
+    index_of_slot: HashMap<u32, usize>,
+    /// By first slot. The main program is at slot 0.
+    pub(crate) by_start: BTreeMap<u32, Function>,
+}
+
+impl<'a> Functions<'a> {
+    /// Finds all functions that the main program reaches.
+    pub(crate) fn find(decoded: &'a [Decoded]) -> Result<Self, CompileError> {
+        let index_of_slot = decoded
+            .iter()
+            .enumerate()
+            .map(|(index, item)| (item.slot, index))
+            .collect();
+        let mut functions = Self {
+            decoded,
+            index_of_slot,
+            by_start: BTreeMap::new(),
+        };
+        let mut pending = vec![0];
+        while let Some(start) = pending.pop() {
+            if !functions.by_start.contains_key(&start) {
+                let function = functions.trace(start)?;
+                pending.extend(&function.callees);
+                functions.by_start.insert(start, function);
+            }
+        }
+        Ok(functions)
+    }
+
+    /// The instruction with an index out of [`Function::body`].
+    pub(crate) fn get(&self, index: usize) -> Option<&'a Decoded> {
+        self.decoded.get(index)
+    }
+
+    /// Index of the instruction that starts at `target`, which `from` goes to.
+    fn index(&self, from: u32, target: i64) -> Result<usize, CompileError> {
+        u32::try_from(target)
+            .ok()
+            .and_then(|slot| self.index_of_slot.get(&slot).copied())
+            .ok_or(CompileError::BadTarget { slot: from, target })
+    }
+
+    /// Follows control from the first instruction of a function.
+    fn trace(&self, start: u32) -> Result<Function, CompileError> {
+        let mut function = Function {
+            start,
+            leaders: BTreeSet::from([start]),
+            callees: BTreeSet::new(),
+            has_may_goto: false,
+            body: BTreeSet::new(),
+        };
+        let mut pending = vec![self.index(start, start.into())?];
+        while let Some(index) = pending.pop() {
+            if !function.body.insert(index) {
+                continue;
+            }
+            let item = &self.decoded[index];
+            if let Instruction::Call(CallTarget::Local(delta)) = item.insn {
+                let callee = next_slot(item) + i64::from(delta);
+                let callee = self.decoded[self.index(item.slot, callee)?].slot;
+                function.callees.insert(callee);
+            }
+            function.has_may_goto |= matches!(item.insn, Instruction::MayGoto { .. });
+            let successors = successors(item);
+            for target in successors.jump.into_iter().chain(successors.fall_through) {
+                let index = self.index(item.slot, target)?;
+                pending.push(index);
+                if successors.jump.is_some() {
+                    function.leaders.insert(self.decoded[index].slot);
+                }
+            }
+        }
+        Ok(function)
+    }
+
+    /// Greatest sum of `bytes` over the functions on a chain of calls.
+    pub(crate) fn deepest(&self, bytes: &BTreeMap<u32, usize>) -> Result<usize, CompileError> {
+        let own = |start: &u32| bytes.get(start).copied().unwrap_or(0);
+        // Frames and bytes of the deepest chain that starts at each function, for chains of at
+        // most one more call each round; recursion is what still grows after the last.
+        let mut chains: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
+        for _ in 0..=MAX_CALL_FRAMES {
+            chains = self
+                .by_start
+                .iter()
+                .map(|(start, function)| {
+                    let callees = || function.callees.iter().filter_map(|slot| chains.get(slot));
+                    let frames = callees().map(|chain| chain.0).max().unwrap_or(0);
+                    let below = callees().map(|chain| chain.1).max().unwrap_or(0);
+                    (*start, (frames + 1, below + own(start)))
+                })
+                .collect();
+        }
+        let frames = chains.values().map(|chain| chain.0).max().unwrap_or(0);
+        if frames > MAX_CALL_FRAMES {
+            return Err(CompileError::CallDepth);
+        }
+        Ok(chains.values().map(|chain| chain.1).max().unwrap_or(0))
+    }
+}
+
+/// Where control goes after an instruction, within its function.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Successors {
+    /// Slot that a jump goes to.
+    pub(crate) jump: Option<i64>,
+    /// The next instruction's slot, if control can go there.
+    pub(crate) fall_through: Option<i64>,
+}
+
+/// The slot after an instruction.
+pub(crate) fn next_slot(item: &Decoded) -> i64 {
+    i64::from(item.slot) + item.insn.slots() as i64
+}
+
+/// Where control goes after an instruction.
+pub(crate) fn successors(item: &Decoded) -> Successors {
+    let next = next_slot(item);
+    match item.insn {
+        Instruction::Exit => Successors::default(),
+        Instruction::Jump { delta, .. } => Successors {
+            jump: Some(next + i64::from(delta)),
+            fall_through: None,
+        },
+        Instruction::Branch { delta, .. } | Instruction::MayGoto { delta } => Successors {
+            jump: Some(next + i64::from(delta)),
+            fall_through: Some(next),
+        },
+        _ => Successors {
+            jump: None,
+            fall_through: Some(next),
+        },
+    }
+}
+
+impl Successors {
+    /// Whether control always goes on to the next instruction.
+    pub(crate) fn falls_through_only(self) -> bool {
+        self.jump.is_none() && self.fall_through.is_some()
+    }
+}

@@ -1,0 +1,427 @@
+//! From BPF instructions to Cranelift's intermediate representation, one function at a time.
+
+use std::collections::BTreeMap;
+
+use bpftime_abi::STACK_SIZE;
+use bpftime_isa::{CallTarget, Decoded, Imm64, Instruction, Operand, Reg, Width};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::{I32, I64};
+use cranelift_codegen::ir::{
+    AbiParam, Block, BlockArg, ExtFuncData, ExternalName, FuncRef, InstBuilder, MemFlagsData,
+    SigRef, Signature, StackSlot, StackSlotData, StackSlotKind, UserExternalName, Value,
+};
+use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
+use cranelift_frontend::{FunctionBuilder, Variable};
+
+use super::error::CompileError;
+use super::functions::{Function, Functions, next_slot, successors};
+use crate::interp::MAY_GOTO_BUDGET;
+
+/// Signature of the main program: [`bpftime_abi::ProgramFn`].
+pub(super) fn program_signature() -> Signature {
+    signature(3)
+}
+
+/// Signature of a subprogram: the `VmCtx` pointer, then `r1` to `r5`. That of a helper is the
+/// same, [`bpftime_abi::HelperFn`].
+pub(super) fn call_signature() -> Signature {
+    signature(6)
+}
+
+fn signature(parameters: usize) -> Signature {
+    let mut signature = Signature::new(CallConv::SystemV);
+    signature.params = vec![AbiParam::new(I64); parameters];
+    signature.returns = vec![AbiParam::new(I64)];
+    signature
+}
+
+/// Loads from [`bpftime_abi::VmCtx`] and its tables, which do not change while a program runs.
+pub(super) fn table_flags() -> MemFlagsData {
+    MemFlagsData::trusted().with_readonly().with_can_move()
+}
+
+/// State of the lowering of one function.
+pub(super) struct Lowering<'f> {
+    pub(super) builder: FunctionBuilder<'f>,
+    /// `r0` to `r9`.
+    variables: Vec<Variable>,
+    vm: Value,
+    stack: StackSlot,
+    may_goto_left: Option<Variable>,
+    blocks: BTreeMap<u32, Block>,
+    helper_signature: SigRef,
+    callees: BTreeMap<u32, FuncRef>,
+}
+
+/// Lowers `function` into the empty function that `builder` builds, which has the signature that
+/// belongs to it. Callees are named by their first slot.
+pub(super) fn lower(
+    functions: &Functions<'_>,
+    function: &Function,
+    builder: FunctionBuilder<'_>,
+    frontend: TargetFrontendConfig,
+) -> Result<(), CompileError> {
+    let mut lowering = Lowering::start(function, builder);
+    let mut open = false;
+    for item in function
+        .body
+        .iter()
+        .filter_map(|index| functions.get(*index))
+    {
+        if let Some(&block) = lowering.blocks.get(&item.slot) {
+            if open {
+                lowering.builder.ins().jump(block, &[] as &[BlockArg]);
+            }
+            lowering.builder.switch_to_block(block);
+        }
+        lowering.instruction(item)?;
+        open = successors(item).falls_through_only();
+    }
+    lowering.builder.seal_all_blocks();
+    lowering.builder.finalize(frontend);
+    Ok(())
+}
+
+impl<'f> Lowering<'f> {
+    fn start(function: &Function, mut builder: FunctionBuilder<'f>) -> Self {
+        let entry = builder.create_block();
+        builder.append_block_params_for_function_params(entry);
+        builder.switch_to_block(entry);
+        let parameters = builder.block_params(entry).to_vec();
+        let (vm, arguments) = match parameters.split_first() {
+            Some((vm, arguments)) => (*vm, arguments),
+            None => unreachable!("both signatures have parameters"),
+        };
+        // A register that holds no value on some path is never read there, but has to have one.
+        let zero = builder.ins().iconst(I64, 0);
+        let variables: Vec<Variable> = (0..Reg::R10.index())
+            .map(|number| {
+                let variable = builder.declare_var(I64);
+                let argument = number.checked_sub(1).and_then(|index| arguments.get(index));
+                builder.def_var(variable, argument.copied().unwrap_or(zero));
+                variable
+            })
+            .collect();
+        let stack = builder.create_sized_stack_slot(StackSlotData::new(
+            StackSlotKind::ExplicitSlot,
+            STACK_SIZE as u32,
+            4,
+        ));
+        let may_goto_left = function.has_may_goto.then(|| {
+            let variable = builder.declare_var(I64);
+            let budget = builder.ins().iconst(I64, MAY_GOTO_BUDGET as i64);
+            builder.def_var(variable, budget);
+            variable
+        });
+        let helper_signature = builder.import_signature(call_signature());
+        let callees = function
+            .callees
+            .iter()
+            .map(|slot| {
+                let name = UserExternalName::new(0, *slot);
+                let name = builder.func.declare_imported_user_function(name);
+                let reference = builder.import_function(ExtFuncData {
+                    name: ExternalName::user(name),
+                    signature: helper_signature,
+                    colocated: true,
+                    patchable: false,
+                });
+                (*slot, reference)
+            })
+            .collect();
+        // The entry block may not be jumped to, a function's first instruction may.
+        let blocks: BTreeMap<u32, Block> = function
+            .leaders
+            .iter()
+            .map(|slot| (*slot, builder.create_block()))
+            .collect();
+        if let Some(first) = blocks.get(&function.start) {
+            builder.ins().jump(*first, &[] as &[BlockArg]);
+        }
+        Self {
+            builder,
+            variables,
+            vm,
+            stack,
+            may_goto_left,
+            blocks,
+            helper_signature,
+            callees,
+        }
+    }
+
+    fn instruction(&mut self, item: &Decoded) -> Result<(), CompileError> {
+        let unsupported = |what| CompileError::Unsupported {
+            slot: item.slot,
+            what,
+        };
+        match item.insn {
+            Instruction::Alu {
+                op,
+                width,
+                dst,
+                src,
+            } => self.alu(op, width, dst, src),
+            Instruction::MovSx {
+                width,
+                from,
+                dst,
+                src,
+            } => self.mov_sx(width, from, dst, src),
+            Instruction::Neg { width, dst } => self.neg(width, dst),
+            Instruction::ByteOrder { op, size, dst } => self.byte_order(op, size, dst),
+            Instruction::LoadImm64 { dst, value } => {
+                let value = self.imm64(value).map_err(unsupported)?;
+                self.set(dst, value);
+            }
+            Instruction::Load {
+                size,
+                signed,
+                dst,
+                base,
+                off,
+            } => self.load(size, signed, dst, base, off),
+            Instruction::Store {
+                size,
+                base,
+                off,
+                src,
+            } => self.store(size, base, off, src),
+            Instruction::Atomic {
+                op,
+                width,
+                base,
+                off,
+                src,
+            } => self.atomic(op, width, base, off, src),
+            Instruction::LoadAcquire {
+                size,
+                dst,
+                base,
+                off,
+            } => self.load_acquire(size, dst, base, off),
+            Instruction::StoreRelease {
+                size,
+                base,
+                off,
+                src,
+            } => self.store_release(size, base, off, src),
+            Instruction::Jump { .. } => {
+                let target = self.jump_target(item)?;
+                self.builder.ins().jump(target, &[] as &[BlockArg]);
+            }
+            Instruction::Branch {
+                cond,
+                width,
+                dst,
+                src,
+                ..
+            } => {
+                let taken = self.condition(cond, width, dst, src);
+                self.branch(taken, item)?;
+            }
+            Instruction::MayGoto { .. } => self.may_goto(item)?,
+            Instruction::Call(CallTarget::Helper(number)) => self.call_helper(number),
+            Instruction::Call(CallTarget::Local(delta)) => {
+                let slot = next_slot(item) + i64::from(delta);
+                self.call_local(item.slot, slot)?;
+            }
+            Instruction::Exit => {
+                let result = self.get(Reg::R0);
+                self.builder.ins().return_(&[result]);
+            }
+            Instruction::LoadPacket { .. } => return Err(unsupported("legacy packet access")),
+            Instruction::AddrSpaceCast { .. } => return Err(unsupported("addr_space_cast")),
+            Instruction::Call(CallTarget::Kfunc { .. }) => {
+                return Err(unsupported("a call of a kernel function"));
+            }
+            Instruction::Call(CallTarget::Register(_)) => {
+                return Err(unsupported("a call through a register"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The value of a register.
+    pub(super) fn get(&mut self, reg: Reg) -> Value {
+        match self.variables.get(reg.index()) {
+            Some(variable) => self.builder.use_var(*variable),
+            None => {
+                let base = self.builder.ins().stack_addr(I64, self.stack, 0);
+                self.builder.ins().iadd_imm_s(base, STACK_SIZE as i64)
+            }
+        }
+    }
+
+    /// Writes a register. The verifier refuses writes to `r10`.
+    pub(super) fn set(&mut self, reg: Reg, value: Value) {
+        if let Some(variable) = self.variables.get(reg.index()) {
+            self.builder.def_var(*variable, value);
+        }
+    }
+
+    /// Address of a byte of the frame's stack, by distance from `r10`.
+    pub(super) fn stack_address(&mut self, off: i16) -> Value {
+        let offset = STACK_SIZE as i32 + i32::from(off);
+        self.builder.ins().stack_addr(I64, self.stack, offset)
+    }
+
+    /// A second operand as a 64-bit value.
+    pub(super) fn operand64(&mut self, operand: Operand) -> Value {
+        match operand {
+            Operand::Reg(reg) => self.get(reg),
+            Operand::Imm(imm) => self.builder.ins().iconst(I64, i64::from(imm)),
+        }
+    }
+
+    /// A second operand in its width.
+    pub(super) fn operand(&mut self, width: Width, operand: Operand) -> Value {
+        match (width, operand) {
+            (Width::W64, _) => self.operand64(operand),
+            (Width::W32, Operand::Reg(reg)) => self.get_low(reg),
+            (Width::W32, Operand::Imm(imm)) => {
+                self.builder.ins().iconst(I32, i64::from(imm as u32))
+            }
+        }
+    }
+
+    /// The low 32 bits of a register.
+    pub(super) fn get_low(&mut self, reg: Reg) -> Value {
+        let value = self.get(reg);
+        self.builder.ins().ireduce(I32, value)
+    }
+
+    /// A register in a width.
+    pub(super) fn get_width(&mut self, width: Width, reg: Reg) -> Value {
+        match width {
+            Width::W64 => self.get(reg),
+            Width::W32 => self.get_low(reg),
+        }
+    }
+
+    /// Writes a register with a value of a width, zero-extended.
+    pub(super) fn set_width(&mut self, width: Width, reg: Reg, value: Value) {
+        let value = match width {
+            Width::W64 => value,
+            Width::W32 => self.builder.ins().uextend(I64, value),
+        };
+        self.set(reg, value);
+    }
+
+    /// An entry of one of the tables that [`bpftime_abi::VmCtx`] points to.
+    fn table_entry(&mut self, table: i32, index: u32) -> Option<Value> {
+        let offset = i32::try_from(u64::from(index) * 8).ok()?;
+        let table = self.builder.ins().load(I64, table_flags(), self.vm, table);
+        Some(self.builder.ins().load(I64, table_flags(), table, offset))
+    }
+
+    fn imm64(&mut self, value: Imm64) -> Result<Value, &'static str> {
+        let index_too_large = "a map index above 2^28";
+        match value {
+            Imm64::Value(value) => Ok(self.builder.ins().iconst(I64, value as i64)),
+            Imm64::MapIdx(index) => self
+                .table_entry(bpftime_abi::vmctx::OFFSET_MAPS, index)
+                .ok_or(index_too_large),
+            Imm64::MapIdxValue { index, offset } => {
+                let first = self
+                    .table_entry(bpftime_abi::vmctx::OFFSET_MAP_VALUES, index)
+                    .ok_or(index_too_large)?;
+                Ok(self.builder.ins().iadd_imm_u(first, i64::from(offset)))
+            }
+            Imm64::MapFd(_) | Imm64::MapFdValue { .. } => Err("a map by descriptor"),
+            Imm64::BtfId { .. } => Err("a kernel variable"),
+            Imm64::Func { .. } => Err("a callback"),
+        }
+    }
+
+    fn call_helper(&mut self, number: u32) {
+        let table = bpftime_abi::vmctx::OFFSET_HELPERS;
+        // The verifier refuses numbers that the environment does not offer, HELPER_SLOTS and
+        // more among them, so this never falls back.
+        let Some(address) = self.table_entry(table, number) else {
+            return;
+        };
+        let arguments = self.arguments();
+        let signature = self.helper_signature;
+        let call = self
+            .builder
+            .ins()
+            .call_indirect(signature, address, &arguments);
+        self.take_result(call);
+    }
+
+    fn call_local(&mut self, from: u32, slot: i64) -> Result<(), CompileError> {
+        let callee = u32::try_from(slot)
+            .ok()
+            .and_then(|slot| self.callees.get(&slot).copied())
+            .ok_or(CompileError::BadTarget {
+                slot: from,
+                target: slot,
+            })?;
+        let arguments = self.arguments();
+        let call = self.builder.ins().call(callee, &arguments);
+        self.take_result(call);
+        Ok(())
+    }
+
+    /// The `VmCtx` pointer and `r1` to `r5`.
+    fn arguments(&mut self) -> [Value; 6] {
+        [
+            self.vm,
+            self.get(Reg::R1),
+            self.get(Reg::R2),
+            self.get(Reg::R3),
+            self.get(Reg::R4),
+            self.get(Reg::R5),
+        ]
+    }
+
+    fn take_result(&mut self, call: cranelift_codegen::ir::Inst) {
+        if let Some(result) = self.builder.inst_results(call).first().copied() {
+            self.set(Reg::R0, result);
+        }
+        // `r1` to `r5` hold nothing after a call. Not keeping the old values alive saves
+        // registers.
+        let zero = self.builder.ins().iconst(I64, 0);
+        for reg in [Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5] {
+            self.set(reg, zero);
+        }
+    }
+
+    /// The block that an instruction jumps to.
+    fn jump_target(&self, item: &Decoded) -> Result<Block, CompileError> {
+        self.block(item.slot, successors(item).jump)
+    }
+
+    fn block(&self, from: u32, target: Option<i64>) -> Result<Block, CompileError> {
+        let target = target.unwrap_or(-1);
+        u32::try_from(target)
+            .ok()
+            .and_then(|slot| self.blocks.get(&slot).copied())
+            .ok_or(CompileError::BadTarget { slot: from, target })
+    }
+
+    fn branch(&mut self, taken: Value, item: &Decoded) -> Result<(), CompileError> {
+        let jump = self.jump_target(item)?;
+        let next = self.block(item.slot, successors(item).fall_through)?;
+        let none = &[] as &[BlockArg];
+        self.builder.ins().brif(taken, jump, none, next, none);
+        Ok(())
+    }
+
+    fn may_goto(&mut self, item: &Decoded) -> Result<(), CompileError> {
+        let Some(variable) = self.may_goto_left else {
+            return Err(CompileError::Unsupported {
+                slot: item.slot,
+                what: "may_goto without a budget",
+            });
+        };
+        let left = self.builder.use_var(variable);
+        let spent = self.builder.ins().icmp_imm_u(IntCC::Equal, left, 0);
+        let one_less = self.builder.ins().iadd_imm_s(left, -1);
+        // Where the budget is spent it stays spent: the next may_goto of the frame jumps, too.
+        let left = self.builder.ins().select(spent, left, one_less);
+        self.builder.def_var(variable, left);
+        self.branch(spent, item)
+    }
+}
