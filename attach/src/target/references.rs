@@ -1,0 +1,168 @@
+//! Which threads are in some code, or will come back to it.
+
+use std::ops::Range;
+
+use super::{Stopped, memory, stub};
+use crate::error::Result;
+use crate::process::Maps;
+
+/// Where a thread refers to code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reference {
+    /// Its program counter.
+    ProgramCounter {
+        /// The thread.
+        tid: i32,
+        /// The program counter.
+        address: u64,
+    },
+    /// A word of its stack: a return address, or the program counter that a signal handler
+    /// returns to (or a value that looks like one).
+    Stack {
+        /// The thread.
+        tid: i32,
+        /// Address of the word.
+        slot: u64,
+        /// The word.
+        address: u64,
+    },
+}
+
+/// No more than this of one stack is looked at.
+const MAX_STACK: u64 = 64 << 20;
+/// Bytes read at a time.
+const CHUNK: usize = 64 << 10;
+/// `mov rax, 15; syscall`, to which signal handlers return (glibc and musl; the kernel's ABI
+/// leaves the function to the C library).
+const SIGRETURN: [u8; 9] = [0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f, 0x05];
+/// From the address of the return address of a signal handler: the interrupted `rsp` in its
+/// `ucontext`.
+const FRAME_RSP: u64 = 168;
+
+impl Stopped<'_> {
+    /// References of all threads to any of `ranges`.
+    ///
+    /// Every word of each stack from its pointer to the end of the mapping is looked at, so a
+    /// number that happens to equal an address counts. Where a signal handler runs on an alternate
+    /// stack, the interrupted stack is followed too. Stacks of coroutines that do not run are not
+    /// looked at: these were left at a call.
+    pub fn references(&self, ranges: &[Range<u64>]) -> Result<Vec<Reference>> {
+        self.references_in(&self.maps()?, ranges)
+    }
+
+    pub(super) fn references_in(
+        &self,
+        maps: &Maps,
+        ranges: &[Range<u64>],
+    ) -> Result<Vec<Reference>> {
+        let hit = |address: u64| ranges.iter().any(|range| range.contains(&address));
+        let mut found = Vec::new();
+        for thread in self.threads() {
+            let regs = thread.registers();
+            let restarted = stub::is_restart(regs.rax).then(|| regs.rip.wrapping_sub(2));
+            for address in [Some(regs.rip), restarted].into_iter().flatten() {
+                if hit(address) {
+                    found.push(Reference::ProgramCounter {
+                        tid: thread.tid(),
+                        address,
+                    });
+                }
+            }
+            let mut scan = StackScan {
+                stopped: self,
+                maps,
+                tid: thread.tid(),
+                found: &mut found,
+            };
+            scan.follow(regs.rsp, &hit);
+        }
+        Ok(found)
+    }
+}
+
+struct StackScan<'a> {
+    stopped: &'a Stopped<'a>,
+    maps: &'a Maps,
+    tid: i32,
+    found: &'a mut Vec<Reference>,
+}
+
+impl StackScan<'_> {
+    /// Looks at the stack from `rsp`, and at those that its signal frames interrupted.
+    fn follow(&mut self, rsp: u64, hit: &impl Fn(u64) -> bool) {
+        let mut seen = Vec::new();
+        let mut todo = vec![rsp];
+        let mut sigreturns = Vec::new();
+        while let Some(rsp) = todo.pop() {
+            let Some(mapping) = self.maps.at(rsp) else {
+                continue;
+            };
+            let start = rsp & !7;
+            // A frame lower in a stack that was looked at already adds nothing.
+            if seen.iter().any(|range: &Range<u64>| range.contains(&start)) || seen.len() >= 64 {
+                continue;
+            }
+            let end = mapping.end.min(start.saturating_add(MAX_STACK));
+            seen.push(start..end);
+            self.scan(start..end, hit, &mut sigreturns, &mut todo);
+        }
+    }
+
+    fn scan(
+        &mut self,
+        range: Range<u64>,
+        hit: &impl Fn(u64) -> bool,
+        sigreturns: &mut Vec<(u64, bool)>,
+        todo: &mut Vec<u64>,
+    ) {
+        let pid = self.stopped.target().pid();
+        let mut buffer = vec![0; CHUNK];
+        let mut at = range.start;
+        while at < range.end {
+            let want = CHUNK.min((range.end - at) as usize);
+            let Some(chunk) = buffer.get_mut(..want) else {
+                return;
+            };
+            let Ok(got) = memory::read_some(pid, at, chunk) else {
+                return;
+            };
+            let (words, _) = chunk.get(..got).unwrap_or_default().as_chunks::<8>();
+            for (index, word) in words.iter().enumerate() {
+                let address = u64::from_le_bytes(*word);
+                let slot = at + index as u64 * 8;
+                if hit(address) {
+                    self.found.push(Reference::Stack {
+                        tid: self.tid,
+                        slot,
+                        address,
+                    });
+                }
+                if self.is_sigreturn(address, sigreturns) {
+                    let mut rsp = [0; 8];
+                    if memory::read(pid, slot + FRAME_RSP, &mut rsp).is_ok() {
+                        todo.push(u64::from_le_bytes(rsp));
+                    }
+                }
+            }
+            if got < want {
+                return;
+            }
+            at += want as u64;
+        }
+    }
+
+    /// Whether a word is the return address of a signal handler; answers are remembered.
+    fn is_sigreturn(&self, address: u64, known: &mut Vec<(u64, bool)>) -> bool {
+        if let Some((_, answer)) = known.iter().find(|(a, _)| *a == address) {
+            return *answer;
+        }
+        if !self.maps.at(address).is_some_and(|m| m.execute) {
+            return false;
+        }
+        let mut code = [0; SIGRETURN.len()];
+        let answer = memory::read(self.stopped.target().pid(), address, &mut code).is_ok()
+            && code == SIGRETURN;
+        known.push((address, answer));
+        answer
+    }
+}
