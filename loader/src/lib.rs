@@ -1,1 +1,44 @@
 //! ELF, BTF, CO-RE and line info: bytes become an unverified program.
+//!
+//! ```no_run
+//! let bytes = std::fs::read("prog.bpf.o").unwrap();
+//! for program in bpftime_loader::Object::parse(&bytes).unwrap().programs() {
+//!     println!("{}/{}: {} slots", program.section, program.name, program.insns.len());
+//! }
+//! ```
+//!
+//! In the order in which a file goes through them:
+//!
+//! - [`object`]: the entry point; an object file and its programs
+//! - `isolate`: a panic in a parser becomes an error
+//! - `elf`: the container: sections, symbols, relocations
+//! - [`btf`]: type information, of the object and of the target kernel
+//! - `maps`: map definitions and global data
+//! - `externs`, [`kernel_config`]: symbols that the kernel provides
+//! - `code`: executable sections, functions, source lines
+//! - `core_relo`: CO-RE relocations
+//! - `link`: one program with all that it calls
+//! - [`environment`]: the kernel that programs are loaded for
+//! - [`limits`]: how much of everything is taken
+//! - [`error`]: why a file was refused
+#![forbid(unsafe_code)]
+
+pub mod btf;
+mod code;
+mod core_relo;
+mod elf;
+pub mod environment;
+pub mod error;
+mod externs;
+mod isolate;
+pub mod kernel_config;
+pub mod limits;
+mod link;
+mod maps;
+pub mod object;
+
+pub use btf::Btf;
+pub use environment::{Environment, TargetBtf};
+pub use error::LoadError;
+pub use kernel_config::KernelConfig;
+pub use object::{Object, Options, UnverifiedProgram};

@@ -1,0 +1,203 @@
+//! An object file and its programs.
+
+use std::ops::Deref;
+use std::path::Path;
+
+use bpftime_isa::{MapDef, ProgType, Program, section};
+
+use crate::btf::Btf;
+use crate::btf::ext::BtfExt;
+use crate::elf::Elf;
+use crate::environment::Environment;
+use crate::link::Linker;
+use crate::maps::Maps;
+use crate::{LoadError, code, externs, isolate, limits};
+
+/// What to load an object for.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Name of the object, the start of the names of its global data maps. libbpf takes the
+    /// file's name up to the first dot; see [`object_name`].
+    pub name: String,
+    /// The kernel that the programs are loaded for.
+    pub environment: Environment,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            environment: Environment::host(),
+        }
+    }
+}
+
+/// The name that libbpf gives to an object: the file's, up to the first dot, at most 15 bytes.
+pub fn object_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.split('.').next().unwrap_or_default();
+    name.chars().take(15).collect()
+}
+
+/// A program that nothing has been proved about. It cannot be run; the verifier takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnverifiedProgram {
+    program: Program,
+}
+
+impl UnverifiedProgram {
+    /// The program, for the verifier.
+    pub fn into_program(self) -> Program {
+        self.program
+    }
+}
+
+impl Deref for UnverifiedProgram {
+    type Target = Program;
+
+    fn deref(&self) -> &Program {
+        &self.program
+    }
+}
+
+/// An object file that was read: its programs, linked and relocated, and its maps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    programs: Vec<UnverifiedProgram>,
+    maps: Vec<MapDef>,
+    license: String,
+}
+
+impl Object {
+    /// Reads an ELF object for this machine's kernel; see [`Object::parse_with`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, LoadError> {
+        Self::parse_with(bytes, &Options::default())
+    }
+
+    /// Reads an ELF object as `clang -target bpf -c` makes it.
+    ///
+    /// The bytes may be anything: a file that cannot be used gives an error that names the
+    /// place, and memory and time are bounded by [`crate::limits`]. The work is done in a thread
+    /// of its own, so that a defect in a parser is an error too.
+    pub fn parse_with(bytes: &[u8], options: &Options) -> Result<Self, LoadError> {
+        isolate::run(|| Self::read(bytes, options))
+    }
+
+    fn read(bytes: &[u8], options: &Options) -> Result<Self, LoadError> {
+        let elf = Elf::parse(bytes)?;
+        let license = license(&elf)?;
+        let btf = match elf.section(".BTF") {
+            Some((_, section)) => Some(Btf::parse(section.data).map_err(LoadError::btf(".BTF"))?),
+            None => None,
+        };
+        let environment = &options.environment;
+        let mut maps = Maps::read(&elf, btf.as_ref(), &options.name, environment.possible_cpus)?;
+        let externs = externs::resolve(&elf, btf.as_ref(), environment, &options.name, &mut maps)?;
+        let mut code = code::read(&elf)?;
+        if let (Some(btf), Some((_, section))) = (&btf, elf.section(".BTF.ext")) {
+            let ext = BtfExt::parse(section.data, btf).map_err(LoadError::btf(".BTF.ext"))?;
+            code::apply_btf_ext(&mut code, btf, ext, environment)?;
+        }
+
+        let mut linker = Linker {
+            elf: &elf,
+            btf: btf.as_ref(),
+            code: &code,
+            maps: &maps,
+            externs: &externs,
+            slots_left: limits::TOTAL_SLOTS,
+            line_bytes_left: limits::LINE_BYTES,
+        };
+        let mut programs = Vec::new();
+        for (section_index, function_index) in program_functions(&code) {
+            let section = &code[section_index];
+            let linked = linker.link((section_index, function_index))?;
+            let kind = section::classify(section.name);
+            programs.push(UnverifiedProgram {
+                program: Program {
+                    name: section.functions[function_index].name.to_owned(),
+                    section: section.name.to_owned(),
+                    prog_type: kind.map_or(ProgType::Unspec, |kind| kind.prog_type),
+                    attach_type: kind.and_then(|kind| kind.attach_type),
+                    license: license.clone(),
+                    insns: linked.insns,
+                    maps: linked.maps,
+                    subprograms: linked.subprograms,
+                    lines: linked.lines,
+                },
+            });
+        }
+        if programs.is_empty() {
+            return Err(LoadError::NoPrograms);
+        }
+        Ok(Self {
+            programs,
+            maps: maps.defs,
+            license,
+        })
+    }
+
+    /// The programs, in the order of the file.
+    pub fn programs(&self) -> impl ExactSizeIterator<Item = &UnverifiedProgram> {
+        self.programs.iter()
+    }
+
+    /// The programs, in the order of the file.
+    pub fn into_programs(self) -> Vec<UnverifiedProgram> {
+        self.programs
+    }
+
+    /// All maps, those that no program uses too. Programs have their own list of those they use.
+    pub fn maps(&self) -> &[MapDef] {
+        &self.maps
+    }
+
+    /// Text of the `license` section; empty if there is none.
+    pub fn license(&self) -> &str {
+        &self.license
+    }
+}
+
+const TEXT: &str = ".text";
+
+/// The functions that are programs: those that are not static, in sections other than `.text`.
+/// Where all functions are in `.text`, those that are not static.
+fn program_functions(code: &[code::Code<'_>]) -> Vec<(usize, usize)> {
+    let functions = |text: bool| {
+        let sections = code.iter().enumerate();
+        sections
+            .filter(move |(_, section)| (section.name == TEXT) == text)
+            .flat_map(|(index, section)| {
+                let functions = section.functions.iter().enumerate();
+                functions
+                    .filter(|(_, function)| !function.local)
+                    .map(move |(function, _)| (index, function))
+            })
+            .collect::<Vec<_>>()
+    };
+    let programs = functions(false);
+    if programs.is_empty() {
+        functions(true)
+    } else {
+        programs
+    }
+}
+
+/// Bytes of a licence; the kernel takes 128.
+const LICENSE_BYTES: usize = 128;
+
+fn license(elf: &Elf<'_>) -> Result<String, LoadError> {
+    let Some((_, section)) = elf.section("license") else {
+        return Ok(String::new());
+    };
+    let text = section.data.split(|byte| *byte == 0).next();
+    let text = text.unwrap_or_default();
+    if text.len() >= LICENSE_BYTES {
+        return Err(LoadError::section(
+            section.name,
+            format!("{} bytes, the kernel takes {LICENSE_BYTES}", text.len()),
+        ));
+    }
+    String::from_utf8(text.to_vec())
+        .map_err(|error| LoadError::section(section.name, error.to_string()))
+}
