@@ -35,15 +35,17 @@ pub const MAX_PROGRAMS: usize = 1024;
 pub const MAX_PROGRAMS_PER_HOOK: usize = 64;
 /// Thread slots. More threads than this share them: a slot belongs to a thread only while it
 /// runs a program.
-pub const MAX_SLOTS: usize = 1024;
+pub const MAX_SLOTS: usize = 512;
 /// Slots, from the one that the FS base hashes to, in which a thread's slot can be.
 pub const SLOT_WINDOW: usize = 8;
 /// Return addresses that can be outstanding in one process.
 pub const RETURN_ENTRIES: usize = 32768;
 /// Entries in which the return address for a stack slot can be, counted from a multiple of it.
 pub const RETURN_WINDOW: usize = 8;
-/// Bytes of private stack of a thread slot.
-pub const SLOT_STACK_BYTES: usize = 32 * 1024;
+/// Bytes of private stack of a thread slot. Most of it is for signal handlers: the kernel puts the
+/// frame of a signal that arrives while a program runs on the private stack, unless the handler has
+/// an alternate stack. Untouched pages cost nothing.
+pub const SLOT_STACK_BYTES: usize = 128 * 1024;
 /// Most native stack that a program may need, its frames and spills together; the rest of
 /// [`SLOT_STACK_BYTES`] is for the dispatcher and helpers. Programs that need more must be refused.
 pub const PROGRAM_STACK_BYTES: usize = 24 * 1024;
@@ -218,10 +220,10 @@ pub struct ThreadSlot {
     pub vm: VmCtx,
     /// The program's context.
     pub regs: PtRegs,
-    /// Not used.
-    pub reserved: u64,
+    /// Start (highest address) of the slot's private stack.
+    pub stack: u64,
     /// Memory for the helpers' `Env`; only the image knows its layout.
-    pub env: [u64; 32],
+    pub env: [u64; 96],
 }
 
 /// The kernel's `struct pt_regs` for x86-64: what a uprobe program's `r1` points to.
@@ -621,7 +623,7 @@ const _: () = {
     assert!(offset_of!(ProgramRecord, flags) == 56);
     assert!(offset_of!(ProgramRecord, link_id) == 60);
 
-    assert!(size_of::<ThreadSlot>() == 512);
+    assert!(size_of::<ThreadSlot>() == 1024);
     assert!(offset_of!(ThreadSlot, claim) == 0);
     assert!(offset_of!(ThreadSlot, vm) == 32);
     assert!(offset_of!(ThreadSlot, regs) == 72);
