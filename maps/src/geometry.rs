@@ -66,11 +66,7 @@ impl Geometry {
     /// kernel has it for types that it was built without.
     #[doc(alias = "map_alloc_check")]
     pub const fn validate(&self) -> Result<(), Errno> {
-        if let Err(errno) = self.validate_type() {
-            return Err(errno);
-        }
-        // More than one of user read-only and write-only, or of the program's, is a
-        // contradiction.
+        // Read-only and write-only at once is a contradiction, for user space as for programs.
         if self.has(BPF_F_RDONLY) && self.has(BPF_F_WRONLY)
             || self.has(BPF_F_RDONLY_PROG) && self.has(BPF_F_WRONLY_PROG)
         {
@@ -78,6 +74,9 @@ impl Geometry {
         }
         if self.cpus == 0 || self.cpus > MAX_CPUS {
             return Err(Errno::EINVAL);
+        }
+        if let Err(errno) = self.validate_type() {
+            return Err(errno);
         }
         match Layout::of(self) {
             Some(layout) if layout.control_len <= MAX_BYTES && layout.data_len <= MAX_BYTES => {

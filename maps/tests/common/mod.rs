@@ -1,0 +1,93 @@
+//! Maps in anonymous shared memory, for tests.
+#![expect(dead_code, reason = "each test file uses a part")]
+
+use bpftime_abi::MapType;
+use bpftime_maps::{Caller, Geometry, MapRef};
+
+/// A map in shared memory of this process and the children that it forks.
+pub struct SharedMap {
+    pub map: MapRef,
+    control: (*mut u8, usize),
+    data: (*mut u8, usize),
+}
+
+// SAFETY: maps are made for concurrent use.
+unsafe impl Sync for SharedMap {}
+// SAFETY: as above.
+unsafe impl Send for SharedMap {}
+
+impl SharedMap {
+    pub fn new(geometry: Geometry) -> Self {
+        assert_eq!(geometry.validate(), Ok(()), "{geometry:?}");
+        let control = share(geometry.control_len());
+        let data = share(geometry.data_len());
+        // SAFETY: fresh shared memory of the right lengths, unmapped when this is dropped.
+        let map = unsafe { MapRef::init(geometry, control.0, data.0) }.unwrap();
+        Self { map, control, data }
+    }
+
+    pub fn control(&self) -> (*mut u8, usize) {
+        self.control
+    }
+
+    pub fn data(&self) -> (*mut u8, usize) {
+        self.data
+    }
+}
+
+impl Drop for SharedMap {
+    fn drop(&mut self) {
+        for (address, len) in [self.control, self.data] {
+            if len > 0 {
+                // SAFETY: mapped by `share`, used by nobody any more.
+                unsafe { libc::munmap(address.cast(), len) };
+            }
+        }
+    }
+}
+
+pub fn share(len: usize) -> (*mut u8, usize) {
+    if len == 0 {
+        return (core::ptr::null_mut(), 0);
+    }
+    // SAFETY: a new mapping.
+    let address = unsafe {
+        let prot = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        libc::mmap(core::ptr::null_mut(), len, prot, flags, -1, 0)
+    };
+    assert_ne!(address, libc::MAP_FAILED);
+    (address.cast(), len)
+}
+
+pub fn geometry(map_type: MapType, key: u32, value: u32, entries: u32) -> Geometry {
+    Geometry {
+        map_type,
+        key_size: key,
+        value_size: value,
+        max_entries: entries,
+        flags: 0,
+        cpus: 2,
+        seed: 0x1234_5678_9abc_def0,
+    }
+}
+
+/// The calling thread, with liveness by `kill(2)`.
+pub fn me() -> Caller {
+    // SAFETY: no arguments that could be wrong.
+    let owner = unsafe { (libc::getpid() as u64) << 32 | libc::gettid() as u64 };
+    Caller::new(owner, Some(alive))
+}
+
+/// Whether the thread exists and is no zombie.
+pub unsafe extern "sysv64" fn alive(owner: u64) -> bool {
+    let tid = owner as u32;
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{tid}/stat")) else {
+        return false;
+    };
+    let state = stat
+        .rsplit(')')
+        .next()
+        .and_then(|rest| rest.trim().chars().next());
+    !matches!(state, Some('Z' | 'X'))
+}
