@@ -17,6 +17,9 @@ pub struct Facts {
     pub needs: Capabilities,
     /// Numbers of the helpers that are called, ascending.
     pub helpers: Vec<u32>,
+    /// [`crate::Options::memory_len`] that the proof was made with. Engines run the program on
+    /// memory of exactly this length.
+    pub memory_len: Option<u64>,
     /// Whether a virtual CPU must be leased for a run: it uses per-CPU maps,
     /// `bpf_get_smp_processor_id` or `bpf_perf_event_output`.
     pub needs_cpu: bool,
