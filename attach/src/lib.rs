@@ -7,6 +7,7 @@
 //! - [`elf`]: functions of executables and libraries, file offsets and addresses
 //! - [`process`]: what `/proc` says about a process
 //! - [`target`]: stop all threads, read and write memory, make system calls inside
+//! - [`trampoline`]: the patch of a function and the code that it jumps to
 //! - [`error`]: what can go wrong and what the user can do about it
 
 pub mod elf;
@@ -14,6 +15,7 @@ pub mod error;
 pub mod process;
 mod ptrace;
 pub mod target;
+pub mod trampoline;
 
 pub use elf::{Elf, ElfError, Function};
 pub use error::{Error, Result};

@@ -312,8 +312,9 @@ impl Seizing<'_> {
                     false
                 }
                 Settled::Ended => false,
-                // The leader of other living threads is not reported until they have ended.
-                Settled::NotYet => !self.is_dead(*tid),
+                // The end of a leader of other living threads is not reported until they have
+                // ended too; the end of any other thread is, and must be collected.
+                Settled::NotYet => !(*tid == self.target.pid() && self.is_dead(*tid)),
             });
             self.running = running;
             if self.running.len() == before
@@ -336,7 +337,7 @@ impl Drop for Seizing<'_> {
         let mut backoff = Backoff::new();
         while let Some(tid) = self.running.last().copied() {
             match settle_step(tid) {
-                Settled::NotYet if self.is_dead(tid) => {}
+                Settled::NotYet if tid == self.target.pid() && self.is_dead(tid) => {}
                 Settled::NotYet if Instant::now() < deadline => {
                     backoff.pause();
                     continue;

@@ -1,0 +1,163 @@
+//! Victims for tests, made with the C compiler, and tests that run again as another user.
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "tests")]
+#![allow(dead_code, reason = "each test file uses some of it")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+/// A user without any privilege.
+const NOBODY: u32 = 65534;
+
+/// A folder that every user can read.
+pub(crate) fn folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let user = unsafe { libc::geteuid() };
+        let path =
+            std::env::temp_dir().join(format!("bpftime-attach-{user}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("temporary folder");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("mode");
+        path
+    })
+}
+
+/// How a victim is linked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Link {
+    Dynamic,
+    Static,
+    Musl,
+}
+
+/// Compiles `tests/victims/NAME.c`; `None` (with a message) if the compiler is not there.
+pub(crate) fn compile(name: &str, link: Link, extra: &[&str]) -> Option<PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/victims")
+        .join(format!("{name}.c"));
+    let unique =
+        format!("{name}-{link:?}-{:?}", std::thread::current().id()).replace(['(', ')'], "");
+    let output = folder().join(unique);
+    let (compiler, flags): (_, &[&str]) = match link {
+        Link::Dynamic => ("gcc", &[]),
+        Link::Static => ("gcc", &["-static"]),
+        Link::Musl => ("musl-gcc", &["-static"]),
+    };
+    let result = Command::new(compiler)
+        .args(["-O2", "-g", "-Wall", "-Wextra", "-pthread", "-o"])
+        .arg(&output)
+        .arg(&source)
+        .args(flags)
+        .args(extra)
+        .output();
+    match result {
+        Ok(result) if result.status.success() => Some(output),
+        Ok(result) => panic!("{compiler}: {}", String::from_utf8_lossy(&result.stderr)),
+        Err(error) => {
+            println!("skipped: {compiler}: {error}");
+            None
+        }
+    }
+}
+
+/// A running victim.
+pub(crate) struct Victim {
+    child: Child,
+    output: BufReader<std::process::ChildStdout>,
+}
+
+impl Victim {
+    /// Starts it and waits until it says that it is ready.
+    pub(crate) fn start(path: &Path, args: &[&str]) -> Self {
+        let mut child = Command::new(path)
+            .args(args)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("victim starts");
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        output.read_line(&mut line).expect("victim speaks");
+        assert_eq!(line, "ready\n");
+        Self { child, output }
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    pub(crate) fn ended(&mut self) -> bool {
+        self.child
+            .try_wait()
+            .expect("victim can be waited for")
+            .is_some()
+    }
+
+    /// Waits for the end, which must be the right one.
+    pub(crate) fn must_be_right(mut self) {
+        let mut text = String::new();
+        self.output
+            .read_to_string(&mut text)
+            .expect("victim speaks");
+        let status = self.child.wait().expect("victim ends");
+        assert!(status.success(), "victim: {status}");
+        assert_eq!(text, "right\n");
+    }
+
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A command that runs one test of this file again in a new process.
+pub(crate) fn rerun(test: &str) -> Command {
+    static COPY: OnceLock<PathBuf> = OnceLock::new();
+    let copy = COPY.get_or_init(|| {
+        // The target folder may be closed to other users.
+        let copy = folder().join("rerun");
+        std::fs::copy(std::env::current_exe().unwrap(), &copy).expect("copy");
+        std::fs::set_permissions(&copy, PermissionsExt::from_mode(0o755)).expect("mode");
+        copy
+    });
+    let mut command = Command::new(copy);
+    command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
+    command
+}
+
+/// Runs the test once more as a user without privilege, if we are root. True in the inner run.
+pub(crate) fn also_as_nobody(test: &str) -> bool {
+    const MARK: &str = "BPFTIME_TEST_AS_NOBODY";
+    if std::env::var_os(MARK).is_some() {
+        assert_eq!(unsafe { libc::geteuid() }, NOBODY);
+        return true;
+    }
+    if unsafe { libc::geteuid() } != 0 {
+        return false;
+    }
+    let status = rerun(test)
+        .env(MARK, "1")
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .status()
+        .expect("runs again");
+    assert!(status.success(), "as uid {NOBODY}: {status}");
+    false
+}
+
+/// Iterations of a test that is random: few by default, many with `BPFTIME_LONG=1`.
+pub(crate) fn iterations(short: u32, long: u32) -> u32 {
+    if std::env::var("BPFTIME_LONG").is_ok_and(|v| v == "1") {
+        long
+    } else {
+        short
+    }
+}
