@@ -4,6 +4,7 @@
 //! - [`reg`]: the eleven registers
 //! - [`instruction`]: decoded instructions, one enum
 //! - [`decode`](mod@decode), [`encode`](mod@encode): between slots and instructions
+//! - [`asm`]: instructions from text; `Display` of [`Instruction`] is the way back
 //! - [`program`]: a program before verification: slots, maps, subprograms, line table
 //! - [`map`]: map definitions
 //! - [`prog_type`]: program and attach types with the kernel's numbers
@@ -12,8 +13,10 @@
 //! - [`section`]: names of ELF sections and what programs in them are
 #![forbid(unsafe_code)]
 
+pub mod asm;
 pub mod context;
 pub mod decode;
+mod display;
 pub mod encode;
 pub mod helper;
 pub mod insn;
