@@ -14,16 +14,9 @@ use crate::jit::CodeObject;
 /// writable and executable at once, and is unmapped on drop.
 #[derive(Debug)]
 pub struct Executable {
-    file: File,
-    base: *mut c_void,
-    len: usize,
+    mapping: Mapping,
     object: CodeObject,
 }
-
-// SAFETY: the mapping is never written after it is made, and `base` is owned.
-unsafe impl Send for Executable {}
-// SAFETY: as above; all methods with `&self` only read.
-unsafe impl Sync for Executable {}
 
 impl Executable {
     /// Puts the code into a `memfd` that can no longer be changed, and maps it.
@@ -32,8 +25,71 @@ impl Executable {
     ///
     /// Those of `memfd_create`, `fcntl` and `mmap`; without descriptors or memory, mostly.
     pub fn load(object: CodeObject) -> io::Result<Self> {
-        let file = sealed_file(object.code())?;
-        let len = object.code().len();
+        Ok(Self {
+            mapping: Mapping::new(object.code())?,
+            object,
+        })
+    }
+
+    /// The sealed `memfd`, to be mapped elsewhere.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.mapping.file.as_fd()
+    }
+
+    /// What was loaded.
+    pub fn object(&self) -> &CodeObject {
+        &self.object
+    }
+
+    /// Where the program starts in this process, as long as this value lives.
+    pub fn entry_point(&self) -> EntryPoint {
+        self.mapping.at(self.object.entry())
+    }
+
+    /// Runs the program and gives `r0`.
+    ///
+    /// # Safety
+    ///
+    /// `vm` is valid and fits [`CodeObject::requirements`], `r1` and `r2` are what the program's
+    /// type asks for, and [`CodeObject::stack_bytes`] of stack are left.
+    pub unsafe fn run(&self, vm: *mut VmCtx, r1: u64, r2: u64) -> u64 {
+        // SAFETY: the code is that of a verified program, mapped as long as `self` lives; the
+        // rest is the caller's promise.
+        unsafe { call(self.entry_point(), vm, r1, r2) }
+    }
+}
+
+/// Calls a compiled program.
+///
+/// # Safety
+///
+/// There is mapped code of [`ProgramFn`]'s convention at the entry, and it may be called with
+/// these arguments.
+pub(crate) unsafe fn call(entry: EntryPoint, vm: *mut VmCtx, r1: u64, r2: u64) -> u64 {
+    let address = entry.address() as *const ();
+    // SAFETY: the caller vouches for the code at the address.
+    let function = unsafe { std::mem::transmute::<*const (), ProgramFn>(address) };
+    // SAFETY: the caller vouches for the arguments.
+    unsafe { function(vm, r1, r2) }
+}
+
+/// Code mapped for reading and execution.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    file: File,
+    base: *mut c_void,
+    len: usize,
+}
+
+// SAFETY: the mapping is never written after it is made, and is owned.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; all methods with `&self` only read.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    pub(crate) fn new(code: &[u8]) -> io::Result<Self> {
+        let file = sealed_file(code)?;
+        let len = code.len();
         // SAFETY: a new mapping at an address that the kernel picks.
         let base = unsafe {
             libc::mmap(
@@ -48,47 +104,18 @@ impl Executable {
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        Ok(Self {
-            file,
-            base,
-            len,
-            object,
-        })
+        Ok(Self { file, base, len })
     }
 
-    /// The sealed `memfd`, to be mapped elsewhere.
-    pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
-    }
-
-    /// What was loaded.
-    pub fn object(&self) -> &CodeObject {
-        &self.object
-    }
-
-    /// Where the program starts in this process.
-    pub fn entry_point(&self) -> EntryPoint {
-        EntryPoint::new(self.base as u64 + self.object.entry() as u64)
-    }
-
-    /// Runs the program and gives `r0`.
-    ///
-    /// # Safety
-    ///
-    /// `vm` is valid and fits [`CodeObject::requirements`], `r1` and `r2` are what the program's
-    /// type asks for, and [`CodeObject::stack_bytes`] of stack are left.
-    pub unsafe fn run(&self, vm: *mut VmCtx, r1: u64, r2: u64) -> u64 {
-        // SAFETY: the entry point holds code with this convention, made from a verified program.
-        unsafe {
-            let function: ProgramFn = std::mem::transmute(self.entry_point().address() as usize);
-            function(vm, r1, r2)
-        }
+    /// The address of an offset in the code.
+    pub(crate) fn at(&self, offset: usize) -> EntryPoint {
+        EntryPoint::new(self.base as u64 + offset as u64)
     }
 }
 
-impl Drop for Executable {
+impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the mapping was made by `load` with this length and nobody else unmaps it.
+        // SAFETY: the mapping was made by `new` with this length and nobody else unmaps it.
         unsafe { libc::munmap(self.base, self.len) };
     }
 }

@@ -7,11 +7,13 @@
 //! - [`host`]: everything a program needs to run in this process: helpers, maps, input
 
 pub mod executable;
+pub mod host;
 pub mod interp;
 pub mod jit;
 pub mod requirements;
 
 pub use executable::Executable;
+pub use host::{HostEnvironment, Input, InputError, MapError, RunError};
 pub use interp::{Interpreter, Trap, TrapReason};
 pub use jit::{CodeObject, CompileError};
 pub use requirements::Requirements;

@@ -18,6 +18,8 @@ pub struct Requirements {
     pub maps: Arc<[MapDef]>,
     /// Helpers and map types.
     pub capabilities: Capabilities,
+    /// Exact length of the memory of a memory program, where the proof depends on it.
+    pub memory_len: Option<u64>,
     /// Whether the run needs a virtual CPU of its own.
     pub needs_cpu: bool,
 }
@@ -31,6 +33,7 @@ impl Requirements {
             attach_type: program.attach_type,
             maps: program.maps.clone().into(),
             capabilities: verified.facts().needs,
+            memory_len: verified.facts().memory_len,
             needs_cpu: verified.facts().needs_cpu,
         }
     }

@@ -31,6 +31,8 @@ use code::Code;
 use direct::Direct;
 pub use trap::{Access, ArgumentProblem, RegionKind, Trap, TrapReason};
 
+#[cfg(test)]
+pub(crate) use alu::{alu, byte_order, compare, negate, sign_extend};
 pub(crate) use execute::MAY_GOTO_BUDGET;
 
 /// Runs verified programs without further checks.
