@@ -166,3 +166,39 @@ pub const fn insn(opcode: u8, dst: u8, src: u8, offset: i16, imm: i32) -> u64 {
         | (offset as u16 as u64) << 16
         | (imm as u32 as u64) << 32
 }
+
+/// `dst = imm ll`.
+pub const fn load_imm(dst: u8, imm: u64) -> [u64; 2] {
+    [
+        insn(0x18, dst, 0, 0, imm as i32),
+        insn(0, 0, 0, 0, (imm >> 32) as i32),
+    ]
+}
+
+/// `dst = map ll`.
+pub fn load_map(dst: u8, map: &KernelMap) -> [u64; 2] {
+    [insn(0x18, dst, 1, 0, map.0.0), 0]
+}
+
+/// `dst = address of the first value of an array`.
+pub fn load_value(dst: u8, map: &KernelMap) -> [u64; 2] {
+    [insn(0x18, dst, 2, 0, map.0.0), 0]
+}
+
+/// `call helper`.
+pub const fn call(helper: i32) -> u64 {
+    insn(0x85, 0, 0, 0, helper)
+}
+
+/// `exit`.
+pub const EXIT: u64 = insn(0x95, 0, 0, 0, 0);
+
+/// Keeps the calling thread on CPU 0.
+pub fn stay_on_first_cpu() {
+    // SAFETY: the set is plain data, of the size given.
+    unsafe {
+        let mut set: libc::cpu_set_t = core::mem::zeroed();
+        libc::CPU_SET(0, &mut set);
+        assert_eq!(libc::sched_setaffinity(0, size_of_val(&set), &set), 0);
+    }
+}

@@ -4,6 +4,8 @@
 use bpftime_abi::MapType;
 use bpftime_maps::{Caller, Geometry, MapRef};
 
+const PAGE: usize = 4096;
+
 /// A map in shared memory of this process and the children that it forks.
 pub struct SharedMap {
     pub map: MapRef,
@@ -40,23 +42,34 @@ impl Drop for SharedMap {
         for (address, len) in [self.control, self.data] {
             if len > 0 {
                 // SAFETY: mapped by `share`, used by nobody any more.
-                unsafe { libc::munmap(address.cast(), len) };
+                unsafe { libc::munmap(address.wrapping_sub(PAGE).cast(), len + 2 * PAGE) };
             }
         }
     }
 }
 
+/// Shared memory between two inaccessible pages, so that a stray access crashes.
 pub fn share(len: usize) -> (*mut u8, usize) {
     if len == 0 {
         return (core::ptr::null_mut(), 0);
     }
+    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
     // SAFETY: a new mapping.
-    let address = unsafe {
-        let prot = libc::PROT_READ | libc::PROT_WRITE;
-        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
-        libc::mmap(core::ptr::null_mut(), len, prot, flags, -1, 0)
+    let around = unsafe {
+        libc::mmap(
+            core::ptr::null_mut(),
+            len + 2 * PAGE,
+            libc::PROT_NONE,
+            flags,
+            -1,
+            0,
+        )
     };
-    assert_ne!(address, libc::MAP_FAILED);
+    assert_ne!(around, libc::MAP_FAILED);
+    let address = around.wrapping_byte_add(PAGE);
+    // SAFETY: inside the mapping made above.
+    let result = unsafe { libc::mprotect(address, len, libc::PROT_READ | libc::PROT_WRITE) };
+    assert_eq!(result, 0);
     (address.cast(), len)
 }
 
@@ -90,4 +103,20 @@ pub unsafe extern "sysv64" fn alive(owner: u64) -> bool {
         .next()
         .and_then(|rest| rest.trim().chars().next());
     !matches!(state, Some('Z' | 'X'))
+}
+
+/// A small generator of test data (xorshift), the same on every run.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    pub fn below(&mut self, limit: u64) -> u64 {
+        (self.next() >> 11) % limit
+    }
 }
