@@ -4,7 +4,7 @@ use bpftime_isa::{
     AttachType, CtxFieldKind, Instruction, Operand, ProgType, Reg, Size, context, encode,
 };
 
-use crate::load::{Question, Verdict, available, mov, mov0};
+use super::load::{Question, Verdict, available, mov, mov0};
 
 /// Program type, attach type, and accesses (offset, size) that the table leaves out.
 type Case = (ProgType, u32, &'static [(i16, u32)]);

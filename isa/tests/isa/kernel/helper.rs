@@ -2,7 +2,7 @@
 
 use bpftime_isa::{Insn, Instruction, ProgType, encode, helper};
 
-use crate::load::{Question, Verdict, available};
+use super::load::{Question, Verdict, available};
 
 /// Types of programs that together may call nearly every helper.
 const TYPES: &[(ProgType, u32)] = &[
