@@ -1,2 +1,79 @@
-//! The `bpftime` command.
-fn main() {}
+//! The `bpftime` command: one module per subcommand.
+//!
+//! - [`exit`]: exit codes, and errors that carry one
+//! - [`report`]: verdicts as text and as JSON
+//! - [`source`]: object files and programs named on the command line
+//! - [`verify`], [`run`]: one program file, in this process
+#![forbid(unsafe_code)]
+
+mod exit;
+mod report;
+mod source;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{ArgAction, Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+
+/// eBPF in user space: verify, run and trace without root and without kernel eBPF.
+#[derive(Parser)]
+#[command(name = "bpftime", version, max_term_width = 100, after_help = AFTER_HELP)]
+struct Cli {
+    /// Log more to stderr: -v information, -vv debugging, -vvv everything.
+    ///
+    /// RUST_LOG=FILTER chooses by module and level, and wins.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// Log errors only.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  bpftime verify prog.bpf.o                       is it safe, and why not?
+  bpftime run prog.bpf.o --packet in.pcap         what does it return, and how fast?
+
+Exit codes of verify and run: 0 accepted, 1 rejected, 2 unreadable input or wrong usage,
+3 internal error.";
+
+#[derive(Subcommand)]
+enum Command {
+    Verify(verify::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log(cli.verbose, cli.quiet);
+    let result = match &cli.command {
+        Command::Verify(args) => verify::run(args),
+    };
+    result.unwrap_or_else(|error| {
+        anstream::eprintln!("{}error:{} {error:#}", report::BAD, report::RESET);
+        exit::of(&error)
+    })
+}
+
+/// Logs go to stderr; stdout belongs to results.
+fn start_log(verbose: u8, quiet: bool) {
+    let level = match (quiet, verbose) {
+        (true, _) => LevelFilter::ERROR,
+        (_, 0) => LevelFilter::WARN,
+        (_, 1) => LevelFilter::INFO,
+        (_, 2) => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    let filter = EnvFilter::builder()
+        .with_default_directive(level.into())
+        .from_env_lossy();
+    let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .init();
+}

@@ -90,7 +90,7 @@ fn functions<'a>(
     section: &Section<'a>,
     symbols: &[&Symbol<'a>],
 ) -> Result<Vec<Function<'a>>, LoadError> {
-    // Clang before 8 gave functions no type; its labels are local.
+    // Clang before 8 gave functions no type, and bound them locally like its labels.
     let typed = symbols
         .iter()
         .any(|symbol| symbol.kind == SymbolKind::Function);
@@ -99,7 +99,7 @@ fn functions<'a>(
         .copied()
         .filter(|symbol| match symbol.kind {
             SymbolKind::Function => true,
-            _ => !typed && !symbol.local,
+            _ => !typed && !symbol.name.starts_with("LBB") && !symbol.name.starts_with(".L"),
         })
         .filter(|symbol| !symbol.name.is_empty())
         .collect();
@@ -139,7 +139,7 @@ fn functions<'a>(
             name: symbol.name,
             start: (symbol.value / unit) as usize,
             len: (size / unit) as usize,
-            local: symbol.local,
+            local: symbol.local && typed,
             global: !symbol.local && symbol.visible,
         });
     }

@@ -60,6 +60,8 @@ pub(crate) struct Relocation {
     pub(crate) offset: u64,
     /// Index of the symbol; checked to exist.
     pub(crate) symbol: usize,
+    /// Added to what the instruction holds, in old files.
+    pub(crate) addend: i64,
 }
 
 impl<'a> Elf<'a> {
@@ -104,18 +106,18 @@ impl<'a> Elf<'a> {
         let mut total = 0;
         for (index, header) in table.iter().enumerate() {
             let what = format!("relocation section {index} `{}`", sections[index].name);
-            let entries: Vec<(u64, u32)> =
+            let entries: Vec<(u64, u32, i64)> =
                 if let Some((rel, _)) = header.rel(Le, bytes).map_err(broken(&what))? {
                     total += rel.len() as u64;
                     limits::check("number of relocations", total, limits::RELOCATIONS)?;
                     rel.iter()
-                        .map(|rel| (rel.r_offset.get(Le), rel.r_sym(Le)))
+                        .map(|rel| (rel.r_offset.get(Le), rel.r_sym(Le), 0))
                         .collect()
                 } else if let Some((rela, _)) = header.rela(Le, bytes).map_err(broken(&what))? {
                     total += rela.len() as u64;
                     limits::check("number of relocations", total, limits::RELOCATIONS)?;
                     rela.iter()
-                        .map(|rela| (rela.r_offset(Le), rela.r_sym(Le, false)))
+                        .map(|rela| (rela.r_offset(Le), rela.r_sym(Le, false), rela.r_addend(Le)))
                         .collect()
                 } else {
                     continue;
@@ -127,7 +129,7 @@ impl<'a> Elf<'a> {
                     message: format!("applies to section {target}, which does not exist"),
                 });
             };
-            for (offset, symbol) in entries {
+            for (offset, symbol, addend) in entries {
                 let symbol = symbol as usize;
                 if symbol >= symbols.len() {
                     return Err(LoadError::Relocation {
@@ -137,7 +139,11 @@ impl<'a> Elf<'a> {
                         message: format!("there are only {} symbols", symbols.len()),
                     });
                 }
-                section.relocations.push(Relocation { offset, symbol });
+                section.relocations.push(Relocation {
+                    offset,
+                    symbol,
+                    addend,
+                });
             }
             section
                 .relocations

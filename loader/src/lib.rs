@@ -41,4 +41,4 @@ pub use btf::Btf;
 pub use environment::{Environment, TargetBtf};
 pub use error::LoadError;
 pub use kernel_config::KernelConfig;
-pub use object::{Object, Options, UnverifiedProgram};
+pub use object::{Object, Options, RefusedProgram, UnverifiedProgram};

@@ -10,7 +10,7 @@ use bpftime_isa::{Insn, LineInfo, MapDef, Subprogram};
 
 use crate::btf::Btf;
 use crate::code::Code;
-use crate::elf::{Elf, SymbolKind};
+use crate::elf::Elf;
 use crate::externs::Extern;
 use crate::maps::Maps;
 use crate::{LoadError, limits};
@@ -21,6 +21,10 @@ const PSEUDO_CALL: u8 = 1;
 const PSEUDO_KFUNC_CALL: u8 = 2;
 const PSEUDO_BTF_ID: u8 = 3;
 const PSEUDO_FUNC: u8 = 4;
+/// The meanings of the source register of a 64-bit load, from `BPF_PSEUDO_MAP_FD`.
+const PSEUDO_FIRST: u8 = 1;
+/// As before, to `BPF_PSEUDO_MAP_IDX_VALUE`.
+const PSEUDO_LAST: u8 = PSEUDO_MAP_IDX_VALUE;
 const PSEUDO_MAP_IDX: u8 = 5;
 const PSEUDO_MAP_IDX_VALUE: u8 = 6;
 /// Number of the helper that a call of an absent weak kernel function becomes; no helper has it.
@@ -232,20 +236,12 @@ impl Linker<'_> {
         if call {
             return Err(fail("a call into a section without functions".to_owned()));
         }
-        let in_section = if symbol.kind == SymbolKind::Section {
-            symbol
-                .value
-                .wrapping_add(u64::from(insn.imm.cast_unsigned()))
-        } else {
-            symbol.value
-        };
-        if let Some(map) = self.maps.defined_at(target, in_section) {
+        let inside = i64::from(insn.imm).wrapping_add(relocation.addend);
+        let offset = symbol.value.wrapping_add(inside.cast_unsigned());
+        if let Some(map) = self.maps.defined_at(target, offset) {
             return Ok(Some(Reference::Map(map)));
         }
         if let Some(map) = self.maps.of_data(target) {
-            let offset = symbol
-                .value
-                .wrapping_add(u64::from(insn.imm.cast_unsigned()));
             let size = self.elf.sections[target].size;
             let offset = u32::try_from(offset)
                 .ok()
@@ -278,8 +274,7 @@ impl Linker<'_> {
                     function.ok_or_else(|| fail(format!("no function starts at slot {target}")))?;
                 Ok(Some(Reference::Function(function)))
             }
-            (LD_IMM64, 0) => Ok(None),
-            (LD_IMM64, src) => Err(fail(format!(
+            (LD_IMM64, src @ PSEUDO_FIRST..=PSEUDO_LAST) => Err(fail(format!(
                 "a 64-bit load refers to a map or function (source register {src}) without a \
                  relocation"
             ))),

@@ -60,10 +60,22 @@ impl Deref for UnverifiedProgram {
     }
 }
 
+/// A program that cannot be linked.
+#[derive(Debug)]
+pub struct RefusedProgram {
+    /// Name of the function.
+    pub name: String,
+    /// ELF section.
+    pub section: String,
+    /// Why.
+    pub error: LoadError,
+}
+
 /// An object file that was read: its programs, linked and relocated, and its maps.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Object {
     programs: Vec<UnverifiedProgram>,
+    refused: Vec<RefusedProgram>,
     maps: Vec<MapDef>,
     license: String,
 }
@@ -109,13 +121,27 @@ impl Object {
             line_bytes_left: limits::LINE_BYTES,
         };
         let mut programs = Vec::new();
+        let mut refused = Vec::new();
         for (section_index, function_index) in program_functions(&code) {
             let section = &code[section_index];
-            let linked = linker.link((section_index, function_index))?;
+            let name = section.functions[function_index].name;
+            let linked = match linker.link((section_index, function_index)) {
+                Ok(linked) => linked,
+                // What one program takes too much of, the next cannot have either.
+                Err(error @ LoadError::TooLarge { .. }) => return Err(error),
+                Err(error) => {
+                    refused.push(RefusedProgram {
+                        name: name.to_owned(),
+                        section: section.name.to_owned(),
+                        error,
+                    });
+                    continue;
+                }
+            };
             let kind = section::classify(section.name);
             programs.push(UnverifiedProgram {
                 program: Program {
-                    name: section.functions[function_index].name.to_owned(),
+                    name: name.to_owned(),
                     section: section.name.to_owned(),
                     prog_type: kind.map_or(ProgType::Unspec, |kind| kind.prog_type),
                     attach_type: kind.and_then(|kind| kind.attach_type),
@@ -128,10 +154,12 @@ impl Object {
             });
         }
         if programs.is_empty() {
-            return Err(LoadError::NoPrograms);
+            let first = refused.into_iter().next();
+            return Err(first.map_or(LoadError::NoPrograms, |program| program.error));
         }
         Ok(Self {
             programs,
+            refused,
             maps: maps.defs,
             license,
         })
@@ -145,6 +173,12 @@ impl Object {
     /// The programs, in the order of the file.
     pub fn into_programs(self) -> Vec<UnverifiedProgram> {
         self.programs
+    }
+
+    /// Programs that cannot be linked, for example because a function that they call is nowhere.
+    /// libbpf would refuse the whole object.
+    pub fn refused(&self) -> &[RefusedProgram] {
+        &self.refused
     }
 
     /// All maps, those that no program uses too. Programs have their own list of those they use.

@@ -1,0 +1,38 @@
+//! Exit codes, and errors that carry one.
+
+use std::process::ExitCode;
+
+/// Why a command ends with something else than 0.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    /// Done; all programs accepted.
+    Accepted = 0,
+    /// A program was rejected, or what was asked for was refused.
+    Rejected = 1,
+    /// The input cannot be read, or the command line is wrong.
+    Unreadable = 2,
+    /// A defect of ours.
+    Internal = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Marks an error as one of input that cannot be read. It adds no text of its own.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+pub(crate) struct Unreadable(pub(crate) anyhow::Error);
+
+/// The exit code of an error: what it is marked with, else 1.
+pub(crate) fn of(error: &anyhow::Error) -> ExitCode {
+    let exit = if error.is::<Unreadable>() {
+        Exit::Unreadable
+    } else {
+        Exit::Rejected
+    };
+    exit.into()
+}
