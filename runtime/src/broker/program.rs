@@ -1,0 +1,60 @@
+//! Programs as the broker holds them.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bpftime_isa::ProgType;
+
+use super::map::Map;
+use super::objects::Btf;
+
+/// A verified program.
+#[derive(Debug)]
+pub struct Program {
+    /// Id as tools see it.
+    pub id: u32,
+    /// Name that the tool gave.
+    pub name: String,
+    /// Type.
+    pub prog_type: ProgType,
+    /// Hash of the instructions.
+    pub tag: [u8; 8],
+    /// Number of instruction slots.
+    pub slots: u32,
+    /// Whether the licence is compatible with the GPL.
+    pub gpl_compatible: bool,
+    /// When it was loaded, nanoseconds since boot.
+    pub load_time: u64,
+    /// Abstract steps of its verification.
+    pub verified_insns: u64,
+    /// Compiled code; none for types that nothing here runs.
+    pub code: Option<Code>,
+    /// Maps that the instructions refer to, by index.
+    pub maps: Vec<Arc<Map>>,
+    /// Its type information.
+    pub btf: Option<Arc<Btf>>,
+    /// Maps that live as long as the program though no instruction refers to them.
+    pub bound: Mutex<Vec<Arc<Map>>>,
+}
+
+/// Compiled code.
+#[derive(Debug)]
+pub struct Code {
+    /// The code, position-independent, in a sealed file.
+    pub file: OwnedFd,
+    /// Bytes of code.
+    pub len: usize,
+    /// Offset of the entry.
+    pub entry: usize,
+    /// Bytes of native stack.
+    pub stack_bytes: usize,
+    /// A virtual CPU must be leased for each run.
+    pub needs_cpu: bool,
+}
+
+impl Program {
+    /// Maps bound with `BPF_PROG_BIND_MAP`.
+    pub fn bound(&self) -> MutexGuard<'_, Vec<Arc<Map>>> {
+        self.bound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,196 @@
+//! What the broker holds, for people and their programs.
+
+use std::sync::Arc;
+
+use bpftime_abi::Errno;
+
+use super::map::Map;
+use super::objects::Object;
+use super::protocol::{
+    Element, LinkInfo, MapDump, MapInfo, ProgramInfo, SessionInfo, Status, TargetHook, TargetInfo,
+};
+use super::state::Broker;
+use super::targets::Target;
+use crate::guardian::protocol::HookReport;
+
+/// Most elements that a dump shows; a map that grows while it is read must end some time.
+const MAX_ELEMENTS: usize = 1 << 20;
+
+/// Everything.
+pub fn status(broker: &Arc<Broker>) -> Status {
+    broker.registry.sweep();
+    let sessions = broker.sessions().into_iter().map(|session| SessionInfo {
+        id: session.id,
+        pid: session.pid,
+        command: session.command.clone(),
+    });
+    let programs = broker
+        .registry
+        .programs
+        .all()
+        .into_iter()
+        .map(|program| ProgramInfo {
+            id: program.id,
+            name: program.name.clone(),
+            prog_type: program.prog_type.name().to_owned(),
+            tag: program
+                .tag
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+            instructions: program.slots,
+            code_bytes: program.code.as_ref().map_or(0, |code| code.len),
+            maps: program.maps.iter().map(|map| map.id).collect(),
+            sessions: broker
+                .holders(|object| matches!(object, Object::Program(p) if Arc::ptr_eq(p, &program))),
+        });
+    let links = broker.attachments().into_iter().filter_map(|attachment| {
+        let uprobe = attachment.event.uprobe()?;
+        Some(LinkInfo {
+            key: attachment.key,
+            id: attachment.link_id,
+            program: attachment.program.id,
+            program_name: attachment.program.name.clone(),
+            path: uprobe.path.display().to_string(),
+            offset: uprobe.offset,
+            at_return: uprobe.at_return,
+            pid: uprobe.pid,
+        })
+    });
+    let targets = broker
+        .targets
+        .all()
+        .into_iter()
+        .map(|target| target_info(broker, &target));
+    Status {
+        broker_pid: nix::unistd::getpid().as_raw(),
+        sessions: sessions.collect(),
+        programs: programs.collect(),
+        links: links.collect(),
+        targets: targets.collect(),
+    }
+}
+
+fn target_info(broker: &Arc<Broker>, target: &Target) -> TargetInfo {
+    let report = target.report();
+    TargetInfo {
+        pid: target.pid,
+        command: target.command.clone(),
+        problem: report.as_ref().err().cloned(),
+        hooks: join(broker, target, &report.unwrap_or_default()),
+    }
+}
+
+/// What runs in a target, as its guardian sees it.
+pub fn hooks(broker: &Arc<Broker>, target: &Target) -> Vec<TargetHook> {
+    join(broker, target, &target.report().unwrap_or_default())
+}
+
+/// Joins what a guardian was told with what it sees.
+fn join(broker: &Arc<Broker>, target: &Target, report: &[HookReport]) -> Vec<TargetHook> {
+    let failures = target.failures();
+    let wanted = target.wanted().into_iter().map(|wanted| {
+        let seen = report.iter().find(|hook| hook.key == wanted.key);
+        let program = broker.registry.programs.get(wanted.program);
+        TargetHook {
+            key: wanted.key,
+            program: program.map_or_else(String::new, |program| program.name.clone()),
+            path: wanted.path.display().to_string(),
+            offset: wanted.offset,
+            at_return: wanted.at_return,
+            address: seen.map_or(0, |hook| hook.address),
+            attached: seen.is_some_and(|hook| hook.attached),
+            hits: seen.map_or(0, |hook| hook.hits),
+            missed: seen.map_or(0, |hook| hook.missed),
+            failure: seen
+                .and_then(|hook| hook.failure.clone())
+                .or_else(|| failures.get(&wanted.key).cloned()),
+        }
+    });
+    wanted.collect()
+}
+
+/// All maps.
+pub fn maps(broker: &Arc<Broker>) -> Vec<MapInfo> {
+    broker.registry.sweep();
+    broker
+        .registry
+        .maps
+        .all()
+        .iter()
+        .map(|map| map_info(broker, map))
+        .collect()
+}
+
+fn map_info(broker: &Arc<Broker>, map: &Arc<Map>) -> MapInfo {
+    let geometry = map.geometry();
+    MapInfo {
+        id: map.id,
+        name: map.description.name.clone(),
+        map_type: geometry.map_type.name().to_owned(),
+        key_size: geometry.key_size,
+        value_size: geometry.value_size,
+        max_entries: geometry.max_entries,
+        flags: geometry.flags,
+        frozen: map.is_frozen(),
+        sessions: broker
+            .holders(|object| matches!(object, Object::Map(known) if Arc::ptr_eq(known, map))),
+    }
+}
+
+/// The contents of the map with a name or id.
+pub fn dump(broker: &Arc<Broker>, wanted: &str) -> Result<MapDump, String> {
+    broker.registry.sweep();
+    let maps = broker.registry.maps.all();
+    let id = wanted.parse::<u32>().ok();
+    let found: Vec<_> = match maps.iter().find(|map| Some(map.id) == id) {
+        Some(map) => vec![map],
+        None => maps
+            .iter()
+            .filter(|map| map.description.name == wanted)
+            .collect(),
+    };
+    let map = match found.as_slice() {
+        [map] => *map,
+        [] => return Err(format!("no live session has a map named {wanted:?}")),
+        several => {
+            let ids: Vec<_> = several.iter().map(|map| map.id.to_string()).collect();
+            let ids = ids.join(", ");
+            return Err(format!(
+                "several maps are named {wanted:?}; give one of the ids {ids}"
+            ));
+        }
+    };
+    let mut elements = Vec::new();
+    let mut key = None;
+    while elements.len() < MAX_ELEMENTS {
+        match map.next_key(key.as_deref()) {
+            Ok(next) => {
+                match map.lookup(&next) {
+                    Ok(value) => elements.push(Element {
+                        key: next.clone(),
+                        value,
+                    }),
+                    // Deleted meanwhile.
+                    Err(Errno::ENOENT) => {}
+                    Err(errno) => return Err(unreadable(map, errno)),
+                }
+                key = Some(next);
+            }
+            Err(Errno::ENOENT) => break,
+            Err(errno) => return Err(unreadable(map, errno)),
+        }
+    }
+    Ok(MapDump {
+        map: map_info(broker, map),
+        elements,
+    })
+}
+
+fn unreadable(map: &Map, errno: Errno) -> String {
+    let (name, kind) = (&map.description.name, map.geometry().map_type.name());
+    format!(
+        "map {name:?} of type {kind} has no elements that can be listed ({})",
+        errno.name()
+    )
+}

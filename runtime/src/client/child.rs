@@ -1,0 +1,178 @@
+//! A child that waits before its `exec`, and its end.
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread::JoinHandle;
+
+use super::Failure;
+
+/// A child that waits between `fork` and `exec`.
+#[derive(Debug)]
+pub struct Waiting {
+    /// Its process id.
+    pub pid: i32,
+    /// The parent's end: the child goes on when it reads a byte, and ends without one.
+    pub stream: UnixStream,
+    spawning: JoinHandle<io::Result<Child>>,
+    name: String,
+}
+
+/// Forks. The child calls `prepare` with its end of the stream, then waits.
+///
+/// # Safety
+/// `prepare` runs between `fork` and `exec` and must do only what is allowed there (no locks, no
+/// allocation: other threads of the parent may have held them).
+pub unsafe fn fork(
+    command: &[OsString],
+    prepare: impl Fn(&UnixStream) -> io::Result<()> + Send + Sync + 'static,
+) -> Result<Waiting, Failure> {
+    let (program, arguments) = command
+        .split_first()
+        .ok_or_else(|| Failure("there is no command to run".to_owned()))?;
+    let cannot = |error: io::Error| Failure(format!("cannot start a process: {error}"));
+    let (mut ours, theirs) = UnixStream::pair().map_err(cannot)?;
+    let mut spawn = Command::new(program);
+    spawn.args(arguments);
+    let before_exec = move || {
+        // SAFETY: takes integers only. Where a Yama policy restricts tracing, it lets the
+        // broker and the guardian in, which are no ancestors of this process.
+        unsafe { libc::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY, 0, 0, 0) };
+        let pid = std::process::id();
+        (&theirs).write_all(&pid.to_le_bytes())?;
+        prepare(&theirs)?;
+        let mut released = [0];
+        match (&theirs).read(&mut released) {
+            Ok(1) => Ok(()),
+            _ => Err(io::Error::from_raw_os_error(libc::ECANCELED)),
+        }
+    };
+    // SAFETY: the closure writes and reads a socket, makes system calls, and does what `prepare`
+    // does, which the caller answers for.
+    unsafe { spawn.pre_exec(before_exec) };
+    // `spawn` returns when the child has executed the command, so it waits in a thread.
+    let spawning = std::thread::spawn(move || {
+        let child = spawn.spawn();
+        // Closes the parent's copy of the child's end, so that a child that dies is noticed.
+        drop(spawn);
+        child
+    });
+    let mut pid = [0; 4];
+    let name = program.to_string_lossy().into_owned();
+    ours.read_exact(&mut pid).map_err(cannot)?;
+    Ok(Waiting {
+        pid: i32::from_le_bytes(pid),
+        stream: ours,
+        spawning,
+        name,
+    })
+}
+
+impl Waiting {
+    /// Lets the child execute its command.
+    pub fn release(self) -> Result<Running, Failure> {
+        // A child that was killed meanwhile shows in what `spawn` returns.
+        let _ = (&self.stream).write_all(&[1]);
+        let name = self.name;
+        match self.spawning.join() {
+            Ok(Ok(child)) => Ok(Running { child }),
+            Ok(Err(error)) => Err(Failure(format!("cannot run {name}: {error}"))),
+            Err(_) => Err(Failure(format!("cannot run {name}"))),
+        }
+    }
+
+    /// Ends the child without executing its command.
+    pub fn cancel(self) {
+        drop(self.stream);
+        // It fails with ECANCELED, as it should.
+        let _ = self.spawning.join();
+    }
+}
+
+/// A running child.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+}
+
+/// The child that signals are passed on to.
+static CHILD: AtomicI32 = AtomicI32::new(0);
+
+extern "C" fn pass_on(signal: libc::c_int) {
+    let pid = CHILD.load(Ordering::Relaxed);
+    if pid > 0 {
+        // SAFETY: kill takes two integers and may be called in a signal handler.
+        unsafe { libc::kill(pid, signal) };
+    }
+}
+
+impl Running {
+    /// Waits for the child. Ctrl-C and its like reach the child from the terminal, and it
+    /// decides; what only this process gets (SIGTERM, SIGHUP) is passed on.
+    pub fn wait(mut self) -> Result<ExitStatus, Failure> {
+        CHILD.store(self.child.id() as i32, Ordering::Relaxed);
+        for signal in [libc::SIGTERM, libc::SIGHUP] {
+            let handler: extern "C" fn(libc::c_int) = pass_on;
+            // SAFETY: the handler does only what is allowed in one.
+            unsafe { libc::signal(signal, handler as libc::sighandler_t) };
+        }
+        for signal in [libc::SIGINT, libc::SIGQUIT] {
+            // SAFETY: ignoring a signal runs no code of ours.
+            unsafe { libc::signal(signal, libc::SIG_IGN) };
+        }
+        let status = self.child.wait();
+        CHILD.store(0, Ordering::Relaxed);
+        status.map_err(|error| Failure(format!("cannot wait for the command: {error}")))
+    }
+}
+
+/// The exit code that a shell gives for an ended process: its own, or 128 plus the signal.
+pub fn exit_code(status: ExitStatus) -> u8 {
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}
+
+/// Sends one descriptor with one byte. Allocates nothing: it is called between `fork` and
+/// `exec`.
+pub fn send_fd(stream: &UnixStream, fd: i32) -> io::Result<()> {
+    /// Room for one control message with one descriptor, aligned as the kernel wants it.
+    #[repr(C)]
+    struct Control {
+        header: libc::cmsghdr,
+        fd: i32,
+        padding: i32,
+    }
+    let mut byte = [0u8];
+    let mut part = libc::iovec {
+        iov_base: byte.as_mut_ptr().cast(),
+        iov_len: 1,
+    };
+    let mut control = Control {
+        header: libc::cmsghdr {
+            cmsg_len: size_of::<libc::cmsghdr>() + size_of::<i32>(),
+            cmsg_level: libc::SOL_SOCKET,
+            cmsg_type: libc::SCM_RIGHTS,
+        },
+        fd,
+        padding: 0,
+    };
+    // SAFETY: all-zero bytes are a valid value of this plain C structure.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut control).cast();
+    message.msg_controllen = size_of::<Control>();
+    // SAFETY: the message refers to one byte and one complete control message on this stack.
+    let sent = unsafe { libc::sendmsg(stream.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL) };
+    if sent == 1 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

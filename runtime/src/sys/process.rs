@@ -1,0 +1,56 @@
+//! Facts about a process from procfs.
+
+use std::io;
+
+fn status_field(pid: i32, name: &str) -> io::Result<String> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .map(|value| value.trim().to_owned())
+        .ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))
+}
+
+fn first_number<T: std::str::FromStr>(text: &str) -> io::Result<T> {
+    text.split_whitespace()
+        .next()
+        .and_then(|word| word.parse().ok())
+        .ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))
+}
+
+/// The process that a thread belongs to.
+pub fn tgid_of(tid: i32) -> io::Result<i32> {
+    first_number(&status_field(tid, "Tgid")?)
+}
+
+/// The real user of a process.
+pub fn uid_of(pid: i32) -> io::Result<u32> {
+    first_number(&status_field(pid, "Uid")?)
+}
+
+/// The command name, at most 15 bytes.
+pub fn comm_of(pid: i32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/comm"))
+        .map(|name| name.trim_end().to_owned())
+        .unwrap_or_default()
+}
+
+/// The command line, words separated by spaces; the command name where there is none.
+pub fn command_of(pid: i32) -> String {
+    match std::fs::read(format!("/proc/{pid}/cmdline")) {
+        Ok(bytes) if !bytes.is_empty() => {
+            let words: Vec<_> = bytes
+                .split(|byte| *byte == 0)
+                .filter(|word| !word.is_empty())
+                .map(String::from_utf8_lossy)
+                .collect();
+            words.join(" ")
+        }
+        _ => comm_of(pid),
+    }
+}
+
+/// Whether the process exists and is no zombie.
+pub fn is_running(pid: i32) -> bool {
+    status_field(pid, "State").is_ok_and(|state| !state.starts_with(['Z', 'X']))
+}
