@@ -10,7 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
-static unsigned int seconds = 5, threads = 2;
+static double seconds = 5;
+static unsigned int threads = 2;
 static unsigned long rate = 1000;
 
 struct worker {
@@ -22,7 +23,7 @@ static void *work(void *argument)
 {
 	struct worker *worker = argument;
 	struct timespec pause = { 0, 1000000000L / (rate ? rate : 1) };
-	unsigned long total = seconds * rate;
+	unsigned long total = (unsigned long)(seconds * (double)rate);
 
 	for (unsigned long i = 0; i < total; i++) {
 		size_t size = 16 + i % 240;
@@ -47,7 +48,7 @@ int main(int argc, char **argv)
 	struct worker *workers;
 
 	if (argc > 1)
-		seconds = (unsigned int)strtoul(argv[1], NULL, 10);
+		seconds = strtod(argv[1], NULL);
 	if (argc > 2)
 		threads = (unsigned int)strtoul(argv[2], NULL, 10);
 	if (argc > 3)

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 /// The root of the workspace.
 pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate is in a workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("this crate is in a workspace")
 }
 
 /// The folder with the test vectors that others made, or `None`, with the reason printed, where
@@ -15,6 +17,9 @@ pub fn vectors() -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
-    eprintln!("skipped: no vectors in {} (set BPFTIME_VECTORS)", folder.display());
+    eprintln!(
+        "skipped: no vectors in {} (set BPFTIME_VECTORS)",
+        folder.display()
+    );
     None
 }

@@ -29,14 +29,24 @@ impl Stage {
     pub fn new() -> Self {
         // SAFETY: no precondition; the call only reads the process's credentials.
         let unprivileged = unsafe { libc::geteuid() } == 0;
-        let folder = tempfile::Builder::new().prefix("bpftime-test-").tempdir().expect("a folder");
-        let stage = Self { folder, unprivileged };
+        let folder = tempfile::Builder::new()
+            .prefix("bpftime-test-")
+            .tempdir()
+            .expect("a folder");
+        let stage = Self {
+            folder,
+            unprivileged,
+        };
         stage.open_to_user(stage.path());
         let root = paths::workspace();
         stage.copy(&binary("bpftime"));
-        for file in
-            ["malloc/malloc", "malloc/malloc.bpf.o", "malloc/victim", "xdp/drop.bpf.o", "xdp/in.pcap"]
-        {
+        for file in [
+            "malloc/malloc",
+            "malloc/malloc.bpf.o",
+            "malloc/victim",
+            "xdp/drop.bpf.o",
+            "xdp/in.pcap",
+        ] {
             stage.copy(&root.join("examples").join(file));
         }
         let run = stage.path().join("run");
@@ -55,7 +65,10 @@ impl Stage {
     pub fn copy(&self, file: &Path) -> PathBuf {
         let to = self.path().join(file.file_name().expect("a file name"));
         std::fs::copy(file, &to).unwrap_or_else(|error| {
-            panic!("{}: {error}; `make examples` and `cargo build --workspace`", file.display())
+            panic!(
+                "{}: {error}; `make examples` and `cargo build --workspace`",
+                file.display()
+            )
         });
         self.open_to_user(&to);
         to
@@ -129,7 +142,10 @@ pub struct Finished {
 impl Finished {
     /// Runs a command to its end.
     pub fn of(command: &mut Command) -> Self {
-        let output = command.stdin(Stdio::null()).output().expect("the command starts");
+        let output = command
+            .stdin(Stdio::null())
+            .output()
+            .expect("the command starts");
         Self {
             status: output.status,
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -192,7 +208,11 @@ impl Running {
             if let Some(status) = self.child.try_wait().expect("ours to wait for") {
                 return status;
             }
-            assert!(Instant::now() < deadline, "process {} has not ended", self.pid());
+            assert!(
+                Instant::now() < deadline,
+                "process {} has not ended",
+                self.pid()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -20,7 +20,10 @@ fn quoted(text: &str) -> Vec<&str> {
 
 /// Targets of `[text](target)`.
 fn linked(text: &str) -> Vec<&str> {
-    text.split("](").skip(1).filter_map(|rest| rest.split_once(')').map(|(link, _)| link)).collect()
+    text.split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')').map(|(link, _)| link))
+        .collect()
 }
 
 fn documents() -> Vec<std::path::PathBuf> {
@@ -38,8 +41,21 @@ fn documents() -> Vec<std::path::PathBuf> {
 /// Whether the words look like a path of this repository rather than code or a system path.
 fn names_a_path(words: &str) -> bool {
     const TOP: [&str; 15] = [
-        "abi/", "attach/", "benches/", "cli/", "docs/", "examples/", "isa/", "loader/", "maps/",
-        "runtime/", "scripts/", "tests/", "verifier/", "vm/", ".ci/",
+        "abi/",
+        "attach/",
+        "benches/",
+        "cli/",
+        "docs/",
+        "examples/",
+        "isa/",
+        "loader/",
+        "maps/",
+        "runtime/",
+        "scripts/",
+        "tests/",
+        "verifier/",
+        "vm/",
+        ".ci/",
     ];
     TOP.iter().any(|top| words.starts_with(top)) && !words.contains([' ', '*', '<', '{'])
 }
@@ -52,8 +68,15 @@ fn named_paths_exist() {
         let text = std::fs::read_to_string(&document)
             .unwrap_or_else(|error| panic!("{}: {error}", document.display()));
         let folder = document.parent().expect("in a folder");
-        for path in quoted(&text).into_iter().filter(|words| names_a_path(words)) {
-            assert!(root.join(path).exists(), "{} names {path}", document.display());
+        for path in quoted(&text)
+            .into_iter()
+            .filter(|words| names_a_path(words))
+        {
+            assert!(
+                root.join(path).exists(),
+                "{} names {path}",
+                document.display()
+            );
             checked += 1;
         }
         for link in linked(&text) {
@@ -61,9 +84,16 @@ fn named_paths_exist() {
                 continue;
             }
             let path = Path::new(link.split('#').next().unwrap_or(link));
-            assert!(folder.join(path).exists(), "{} links to {link}", document.display());
+            assert!(
+                folder.join(path).exists(),
+                "{} links to {link}",
+                document.display()
+            );
             checked += 1;
         }
     }
-    assert!(checked > 20, "only {checked} paths found: does the extraction still work?");
+    assert!(
+        checked > 20,
+        "only {checked} paths found: does the extraction still work?"
+    );
 }

@@ -23,7 +23,10 @@ const LAYERS: &[(&str, u32)] = &[
 ];
 
 /// Arrows within a layer: `isa` is written in terms of `abi`, `vm` runs with `vm/helpers`.
-const WITHIN: &[(&str, &str)] = &[("bpftime-isa", "bpftime-abi"), ("bpftime-vm", "bpftime-helpers")];
+const WITHIN: &[(&str, &str)] = &[
+    ("bpftime-isa", "bpftime-abi"),
+    ("bpftime-vm", "bpftime-helpers"),
+];
 
 /// Arrows that go down but not there: the reason is in the architecture page.
 const FORBIDDEN: &[(&str, &str)] = &[
@@ -42,7 +45,11 @@ fn dependencies() -> BTreeMap<String, Vec<String>> {
         .current_dir(paths::workspace())
         .output()
         .expect("cargo runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("valid JSON");
     let packages = metadata["packages"].as_array().expect("packages");
     packages
@@ -64,15 +71,23 @@ fn dependencies() -> BTreeMap<String, Vec<String>> {
 fn arrows_go_down() {
     let layers: BTreeMap<_, _> = LAYERS.iter().copied().collect();
     let all = dependencies();
-    assert!(all.len() >= LAYERS.len(), "a crate of the table is gone: {:?}", all.keys());
+    assert!(
+        all.len() >= LAYERS.len(),
+        "a crate of the table is gone: {:?}",
+        all.keys()
+    );
     for (package, needed) in &all {
-        let layer = layers.get(package.as_str()).unwrap_or_else(|| panic!("{package} has no layer"));
+        let layer = layers
+            .get(package.as_str())
+            .unwrap_or_else(|| panic!("{package} has no layer"));
         for dependency in needed {
             assert!(
                 !FORBIDDEN.contains(&(package, dependency)),
                 "{package} must not depend on {dependency}"
             );
-            let Some(below) = layers.get(dependency.as_str()) else { continue };
+            let Some(below) = layers.get(dependency.as_str()) else {
+                continue;
+            };
             assert!(
                 below < layer || WITHIN.contains(&(package, dependency)),
                 "{package} (layer {layer}) must not depend on {dependency} (layer {below})"
@@ -86,7 +101,9 @@ fn safe_crates_forbid_unsafe_code() {
     for folder in SAFE {
         for root in ["src/lib.rs", "src/main.rs"] {
             let path = paths::workspace().join(folder).join(root);
-            let Ok(text) = std::fs::read_to_string(&path) else { continue };
+            let Ok(text) = std::fs::read_to_string(&path) else {
+                continue;
+            };
             assert!(
                 text.contains("#![forbid(unsafe_code)]"),
                 "{} lacks #![forbid(unsafe_code)]",
