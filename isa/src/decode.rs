@@ -565,7 +565,8 @@ impl At {
         let width = match size {
             Size::W => Width::W32,
             Size::DW => Width::W64,
-            Size::B | Size::H => return self.unknown(),
+            // Only loads and stores with ordering have these sizes.
+            Size::B | Size::H => return self.variant(Field::Imm),
         };
         let fetch = self.insn.imm & atomic::FETCH != 0;
         let op = match self.insn.imm {

@@ -94,6 +94,10 @@ fn load_packet(
     let off = if index.is_some() && cursor.peek() == Some(Token::Sign("]")) {
         0
     } else {
+        if index.is_some() {
+            // The kernel writes `+ -8`.
+            cursor.take("+");
+        }
         cursor.imm32()?
     };
     cursor.sign("]")?;
