@@ -10,7 +10,7 @@ use crate::programs::{
 use crate::victims::{self, Registers, STATUS_FLAGS};
 
 /// All registers random.
-pub fn random_registers(random: &mut StdRng) -> Registers {
+pub(crate) fn random_registers(random: &mut StdRng) -> Registers {
     Registers {
         general: random.random(),
         flags: random.random::<u64>() & STATUS_FLAGS,
@@ -157,7 +157,7 @@ fn return_programs_see_the_registers_at_the_return() {
         assert_eq!(ip, *return_address.get_or_insert(ip));
     }
     // The return address is that of the caller's only call.
-    let call_with = crate::victims::call_with as usize as u64;
+    let call_with = crate::victims::call_with as *const () as u64;
     let ip = return_address.unwrap_or(0);
     assert!((call_with..call_with + 600).contains(&ip));
     assert_eq!(count(&at_return.runs), 1000);

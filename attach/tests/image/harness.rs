@@ -20,9 +20,9 @@ use bpftime_attach::trampoline::{
 use crate::victims::{Registers, call_with};
 
 /// The image, mapped once for all tests of this executable.
-pub struct Harness {
-    pub base: u64,
-    pub image: Image,
+pub(crate) struct Harness {
+    pub(crate) base: u64,
+    pub(crate) image: Image,
     state: *mut State,
     control: *mut Control,
     next: Mutex<Next>,
@@ -41,34 +41,34 @@ struct Next {
 }
 
 /// A patched function. Stays patched.
-pub struct Hook {
-    pub index: usize,
-    pub plan: SitePlan,
-    pub trampoline: Trampoline,
+pub(crate) struct Hook {
+    pub(crate) index: usize,
+    pub(crate) plan: SitePlan,
+    pub(crate) trampoline: Trampoline,
 }
 
 /// One program of a hook.
 #[derive(Clone, Copy)]
-pub struct Program<'a> {
-    pub code: extern "C" fn(),
+pub(crate) struct Program {
+    pub(crate) code: extern "C" fn(),
     /// Map handles; a program finds them through its `VmCtx`.
-    pub maps: &'a [u64],
-    pub needs_cpu: bool,
+    pub(crate) maps: &'static [u64],
+    pub(crate) needs_cpu: bool,
 }
 
-impl<'a> Program<'a> {
-    pub fn new(code: unsafe extern "C" fn(), maps: &'a [u64]) -> Self {
+impl Program {
+    pub(crate) fn new(code: unsafe extern "C" fn(), maps: &[u64]) -> Self {
         Self {
             // SAFETY: both are plain code addresses.
             code: unsafe { std::mem::transmute::<unsafe extern "C" fn(), extern "C" fn()>(code) },
-            maps,
+            maps: Vec::leak(maps.to_vec()),
             needs_cpu: false,
         }
     }
 }
 
 /// The harness, or the reason why these tests cannot run here.
-pub fn harness() -> Option<&'static Harness> {
+pub(crate) fn harness() -> Option<&'static Harness> {
     static HARNESS: OnceLock<Result<Harness, String>> = OnceLock::new();
     match HARNESS.get_or_init(Harness::new) {
         Ok(harness) => Some(harness),
@@ -80,7 +80,7 @@ pub fn harness() -> Option<&'static Harness> {
 }
 
 /// The image file, built by the command that its documentation gives.
-pub fn image_file() -> Result<PathBuf, String> {
+pub(crate) fn image_file() -> Result<PathBuf, String> {
     static FILE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     FILE.get_or_init(|| {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/image/Cargo.toml");
@@ -153,20 +153,20 @@ impl Harness {
         }
     }
 
-    pub fn state(&self) -> *mut State {
+    pub(crate) fn state(&self) -> *mut State {
         self.state
     }
 
-    pub fn control(&self) -> *mut Control {
+    pub(crate) fn control(&self) -> *mut Control {
         self.control
     }
 
     /// Patches a function so that entry and return programs run, in the order given.
-    pub fn hook(
+    pub(crate) fn hook(
         &self,
         (address, len): (usize, usize),
-        on_entry: &[Program<'_>],
-        on_return: &[Program<'_>],
+        on_entry: &[Program],
+        on_return: &[Program],
     ) -> Hook {
         // SAFETY: the victims are assembly between two labels, followed by padding.
         let (code, padding) = unsafe {
@@ -223,13 +223,12 @@ impl Harness {
     }
 
     /// Writes a list of programs and gives the address of its first record.
-    fn programs(&self, next: &mut Next, programs: &[Program<'_>]) -> u64 {
+    fn programs(&self, next: &mut Next, programs: &[Program]) -> u64 {
         let mut following = 0;
         for program in programs.iter().rev() {
             let index = next.program;
             assert!(index < MAX_PROGRAMS);
             next.program += 1;
-            let maps: &'static [u64] = Vec::leak(program.maps.to_vec());
             // SAFETY: the index is below MAX_PROGRAMS; nobody refers to the record yet.
             unsafe {
                 let switch = addr_of_mut!((*self.control).switches[index]);
@@ -237,7 +236,7 @@ impl Harness {
                 let record = addr_of_mut!((*self.state).programs[index]);
                 (*record).next = following;
                 (*record).entry = EntryPoint::new(program.code as usize as u64);
-                (*record).maps = maps.as_ptr() as u64;
+                (*record).maps = program.maps.as_ptr() as u64;
                 (*record).switch = switch as u64;
                 (*record).generation = 5;
                 (*record).flags = if program.needs_cpu {
@@ -252,7 +251,7 @@ impl Harness {
     }
 
     /// Invocations of a hook, all slots together.
-    pub fn hits(&self, hook: &Hook) -> u64 {
+    pub(crate) fn hits(&self, hook: &Hook) -> u64 {
         // SAFETY: within the state; words that are read while others write them.
         unsafe {
             let hits = addr_of!((*self.state).hits);
@@ -263,7 +262,7 @@ impl Harness {
     }
 
     /// Return addresses that are kept now for a hook.
-    pub fn outstanding(&self, hook: &Hook) -> usize {
+    pub(crate) fn outstanding(&self, hook: &Hook) -> usize {
         // SAFETY: as in `hits`.
         unsafe {
             let returns = addr_of!((*self.state).returns);
@@ -277,7 +276,7 @@ impl Harness {
     }
 
     /// The journal record of a hook.
-    pub fn record(&self, hook: &Hook) -> HookRecord {
+    pub(crate) fn record(&self, hook: &Hook) -> HookRecord {
         // SAFETY: the index is below MAX_HOOKS.
         unsafe { addr_of!((*self.control).hooks[hook.index]).read_volatile() }
     }
@@ -330,7 +329,7 @@ fn near(address: u64, len: u64) -> u64 {
 }
 
 /// Writes to memory that is not writable, as a debugger does.
-pub fn poke(address: u64, bytes: &[u8]) {
+pub(crate) fn poke(address: u64, bytes: &[u8]) {
     OpenOptions::new()
         .write(true)
         .open("/proc/self/mem")
@@ -339,14 +338,14 @@ pub fn poke(address: u64, bytes: &[u8]) {
 }
 
 /// Calls a function of up to three arguments.
-pub fn call(function: (usize, usize), arguments: [u64; 3]) -> u64 {
+pub(crate) fn call(function: (usize, usize), arguments: [u64; 3]) -> u64 {
     // SAFETY: the victims follow the C calling convention.
     let function: extern "C" fn(u64, u64, u64) -> u64 = unsafe { std::mem::transmute(function.0) };
     function(arguments[0], arguments[1], arguments[2])
 }
 
 /// Calls a function with given registers and gives those after it.
-pub fn call_registers(function: (usize, usize), before: &Registers) -> Registers {
+pub(crate) fn call_registers(function: (usize, usize), before: &Registers) -> Registers {
     // `call_with` keeps temporaries in static memory.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _guard = ONE_AT_A_TIME
@@ -359,16 +358,16 @@ pub fn call_registers(function: (usize, usize), before: &Registers) -> Registers
 }
 
 /// The address of a counter, as a map handle.
-pub fn handle<T>(value: &'static T) -> u64 {
+pub(crate) fn handle<T>(value: &'static T) -> u64 {
     value as *const T as u64
 }
 
 /// A counter that lives as long as the patched code.
-pub fn counter() -> &'static AtomicU64 {
+pub(crate) fn counter() -> &'static AtomicU64 {
     Box::leak(Box::default())
 }
 
 /// The value of a counter.
-pub fn count(counter: &AtomicU64) -> u64 {
+pub(crate) fn count(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::SeqCst)
 }

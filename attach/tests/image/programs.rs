@@ -8,31 +8,33 @@ use bpftime_abi::target::PtRegs;
 /// What [`program_record`] writes; map handle 0 is its address.
 #[repr(C)]
 #[derive(Default)]
-pub struct Recording {
+pub(crate) struct Recording {
     /// Number of runs.
-    pub runs: AtomicU64,
+    pub(crate) runs: AtomicU64,
     /// The context of the last run.
-    pub regs: PtRegs,
+    pub(crate) regs: PtRegs,
     /// Native stack pointer of the last run, [`bpftime_abi::VmCtx::cpu`].
-    pub stack_pointer: u64,
-    pub cpu: u64,
+    pub(crate) stack_pointer: u64,
+    pub(crate) cpu: u64,
 }
 
 unsafe extern "C" {
-    pub safe fn program_return_0();
-    pub safe fn program_count();
-    pub safe fn program_record();
-    pub safe fn program_call_victim();
-    pub safe fn program_clobber();
-    pub safe fn program_spin();
+    pub(crate) safe fn program_return_0();
+    pub(crate) safe fn program_count();
+    pub(crate) safe fn program_record();
+    pub(crate) safe fn program_call_victim();
+    pub(crate) safe fn program_clobber();
+    pub(crate) safe fn program_spin();
 }
 
 global_asm!(
     ".pushsection .text.programs, \"ax\", @progbits",
+    ".globl program_return_0",
     "program_return_0:",
     "xor eax, eax",
     "ret",
     // Adds 1, atomically, to the word that is map 0.
+    ".globl program_count",
     "program_count:",
     "mov rax, [rdi + 8]",
     "mov rax, [rax]",
@@ -40,6 +42,7 @@ global_asm!(
     "xor eax, eax",
     "ret",
     // See Recording.
+    ".globl program_record",
     "program_record:",
     "mov r8, [rdi + 8]",
     "mov r8, [r8]",
@@ -53,6 +56,7 @@ global_asm!(
     "xor eax, eax",
     "ret",
     // Calls the function whose address is map 1 (a probe within a program), and counts.
+    ".globl program_call_victim",
     "program_call_victim:",
     "push rbx",
     "mov rbx, [rdi + 8]",
@@ -62,6 +66,7 @@ global_asm!(
     "pop rbx",
     "ret",
     // Leaves nothing as it was that a program may change.
+    ".globl program_clobber",
     "program_clobber:",
     "mov rax, [rdi + 8]",
     "mov rax, [rax]",
@@ -78,6 +83,7 @@ global_asm!(
     "cmp rax, rcx",
     "ret",
     // Counts, and stays until the word that is map 1 is not 0.
+    ".globl program_spin",
     "program_spin:",
     "mov rcx, [rdi + 8]",
     "mov rax, [rcx]",

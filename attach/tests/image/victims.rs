@@ -5,32 +5,33 @@ use std::arch::global_asm;
 /// All registers before or after a call, as [`call_with`] takes and gives them.
 #[repr(C, align(32))]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Registers {
+pub(crate) struct Registers {
     /// rax, rbx, rcx, rdx, rsi, rdi, rbp, r8 to r15.
-    pub general: [u64; 15],
+    pub(crate) general: [u64; 15],
     /// CF, PF, AF, ZF, SF, OF.
-    pub flags: u64,
-    pub xmm: [[u64; 2]; 16],
+    pub(crate) flags: u64,
+    pub(crate) xmm: [[u64; 2]; 16],
     /// The 128 bytes below the stack pointer that the called function has at entry.
-    pub red_zone: [u64; 16],
+    pub(crate) red_zone: [u64; 16],
     /// rsp at the call, after it; only given.
-    pub sp_before: u64,
-    pub sp_after: u64,
+    pub(crate) sp_before: u64,
+    pub(crate) sp_after: u64,
     /// mxcsr, x87 control word.
-    pub mxcsr: u32,
-    pub fcw: u32,
+    pub(crate) mxcsr: u32,
+    pub(crate) fcw: u32,
 }
 
 /// The status flags in `rflags`.
-pub const STATUS_FLAGS: u64 = 0x8d5;
+pub(crate) const STATUS_FLAGS: u64 = 0x8d5;
 
 unsafe extern "C" {
     /// Calls `function` with the registers of `before` and stores them to `after`.
-    pub fn call_with(function: usize, before: *const Registers, after: *mut Registers);
+    pub(crate) fn call_with(function: usize, before: *const Registers, after: *mut Registers);
 }
 
 global_asm!(
     ".pushsection .text.victims, \"ax\", @progbits",
+    ".globl call_with",
     "call_with:",
     "push rbx",
     "push rbp",
@@ -152,6 +153,7 @@ macro_rules! victims {
             global_asm!(
                 ".pushsection .text.victims, \"ax\", @progbits",
                 ".p2align 4, 0xcc",
+                concat!(".globl ", stringify!($name), ", ", stringify!($name), "_end"),
                 concat!(stringify!($name), ":"),
                 $($line,)*
                 concat!(stringify!($name), "_end:"),
@@ -159,7 +161,7 @@ macro_rules! victims {
                 ".popsection",
             );
 
-            pub mod $name {
+            pub(crate) mod $name {
                 unsafe extern "C" {
                     #[link_name = stringify!($name)]
                     safe fn start();
@@ -168,7 +170,7 @@ macro_rules! victims {
                 }
 
                 /// Address and length in bytes.
-                pub fn extent() -> (usize, usize) {
+                pub(crate) fn extent() -> (usize, usize) {
                     let address = start as *const () as usize;
                     (address, end as *const () as usize - address)
                 }
@@ -186,6 +188,9 @@ victims! {
     victim_return_regs: "mov eax, 0x1234567" "mov edx, 0x7654321" "ret";
     victim_measure: "mov eax, edi" "add eax, esi" "ret" "nop";
     victim_measure_return: "mov eax, edi" "add eax, esi" "ret" "nop";
+    victim_measure_both: "mov eax, edi" "add eax, esi" "ret" "nop";
+    victim_measure_count: "mov eax, edi" "add eax, esi" "ret" "nop";
+    victim_measure_none: "mov eax, edi" "add eax, esi" "ret" "nop";
     victim_threads: "lea rax, [rdi + rsi]" "lea rax, [rax + 1]" "ret";
     victim_threads_return: "lea rax, [rdi + rsi]" "lea rax, [rax + 1]" "ret";
     victim_nested: "lea rax, [rdi + 1]" "lea rax, [rax + 1]" "ret";
