@@ -146,9 +146,17 @@ pub struct Config {
     /// Offset from the FS base at which every thread keeps its tid as a `u32` (glibc 0x2d0,
     /// musl 0x30); 0: the `gettid` system call is used.
     pub tid_offset: u32,
-    /// Not used.
-    pub reserved: u32,
+    /// [`CONFIG_NO_SYSTEM_CALLS`] and [`CONFIG_SAME_PID_NAMESPACE`].
+    pub flags: u32,
 }
+
+/// The target is under a seccomp filter: helpers make no system call. What they cannot find
+/// out without one is an error or zero, and consumers of ring buffers are not woken.
+pub const CONFIG_NO_SYSTEM_CALLS: u32 = 1;
+/// The target is in the broker's pid namespace: its threads' locks in maps carry
+/// `tgid << 32 | tid`, and it may find out whether another owner is alive. Without this the upper half
+/// is `0x8000_0000 | target_id`, and owners of locks are taken to be alive.
+pub const CONFIG_SAME_PID_NAMESPACE: u32 = 2;
 
 /// What a dispatcher knows of a hook. 64 bytes, its own cache line.
 #[repr(C, align(64))]
@@ -185,7 +193,7 @@ pub struct ProgramRecord {
     /// The program runs while the switch holds this value; not 0. A switch that is used anew gets
     /// a new value, so that forked children keep out.
     pub generation: u64,
-    /// [`PROGRAM_NEEDS_CPU`].
+    /// [`PROGRAM_NEEDS_CPU`] and [`PROGRAM_NEEDS_TASK`].
     pub flags: u32,
     /// The broker's number of the link.
     pub link_id: u32,
@@ -196,6 +204,9 @@ pub struct ProgramRecord {
 /// The program uses its virtual CPU (per-CPU maps, `bpf_get_smp_processor_id`,
 /// `bpf_perf_event_output`): one is leased for each run.
 pub const PROGRAM_NEEDS_CPU: u32 = 1;
+/// The program takes locks of maps (updates or deletes elements, outputs to a ring or perf
+/// buffer): these must know which thread it is. Without this, such helpers give `EINVAL`.
+pub const PROGRAM_NEEDS_TASK: u32 = 2;
 
 /// Set in [`ThreadSlot::claim`] while a thread runs programs with the slot.
 pub const CLAIM_BUSY: u64 = 1;
@@ -210,10 +221,8 @@ pub struct ThreadSlot {
     /// `fs_base & !3 | CLAIM_USED`, with [`CLAIM_BUSY`] during a run. 0: never used. Changed by
     /// compare-and-swap, except that the owner clears `CLAIM_BUSY` by a store.
     pub claim: u64,
-    /// Address of the hook's [`HookDispatch`].
-    pub hook: u64,
-    /// Address of the [`ProgramRecord`] that runs.
-    pub program: u64,
+    /// Not used.
+    pub reserved: [u64; 2],
     /// State of the generator of `bpf_get_prandom_u32`; 0: not seeded.
     pub random: u64,
     /// What programs and helpers are called with.
@@ -605,6 +614,7 @@ const _: () = {
     assert!(offset_of!(Config, target_id) == 20);
     assert!(offset_of!(Config, vdso_clock_gettime) == 24);
     assert!(offset_of!(Config, tid_offset) == 32);
+    assert!(offset_of!(Config, flags) == 36);
 
     assert!(size_of::<HookDispatch>() == 64);
     assert!(offset_of!(HookDispatch, site) == 0);

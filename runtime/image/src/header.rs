@@ -23,7 +23,7 @@ pub fn state() -> *mut State {
     STATE.0.get().cast()
 }
 
-const CAPABILITIES: [u64; 5] = bpftime_abi::Capabilities::NONE.to_words();
+const CAPABILITIES: [u64; 5] = bpftime_helpers::CAPABILITIES.to_words();
 
 global_asm!(
     ".pushsection .bpftime.header, \"a\", @progbits",
@@ -45,7 +45,7 @@ global_asm!(
     version = const ABI_VERSION,
     header_len = const size_of::<ImageHeader>(),
     state_len = const size_of::<State>(),
-    helpers = sym crate::slot::HELPER_TABLE,
+    helpers = sym bpftime_helpers::HELPERS,
     c0 = const CAPABILITIES[0],
     c1 = const CAPABILITIES[1],
     c2 = const CAPABILITIES[2],

@@ -15,8 +15,8 @@
 //! - `dispatch`: the assembly that saves and restores the probed thread's registers
 //! - `slot`: which thread slot a thread may use
 //! - `returns`: return addresses that trampolines took off the stack
-//! - `process`: what a forked child must ask anew
-//! - `lease`: virtual CPUs
+//! - `prepare`: what some programs need before they run, virtual CPUs above all
+//! - `task`: which process and thread this is
 //! - `environment`: what helpers ask of their surroundings
 //! - `trace`: the ring that takes `bpf_trace_printk`'s text
 //! - `sys`: the system calls that helpers need; none is on a probe's own path
@@ -25,10 +25,12 @@
 #![no_main]
 
 mod dispatch;
+mod environment;
 mod header;
-mod lease;
 mod panic;
-mod process;
+mod prepare;
 mod returns;
 mod slot;
 mod sys;
+mod task;
+mod trace;

@@ -5,22 +5,17 @@
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use bpftime_abi::HelperFn;
-use bpftime_abi::VmCtx;
 use bpftime_abi::target::{
-    CLAIM_BUSY, CLAIM_USED, Control, HookRecord, MAX_SLOTS, SLOT_STACK_BYTES, SLOT_WINDOW, State,
-    ThreadSlot, slot_window,
+    CLAIM_BUSY, CLAIM_USED, Config, Control, HookRecord, MAX_SLOTS, SLOT_STACK_BYTES, SLOT_WINDOW,
+    State, ThreadSlot, slot_window,
 };
-use bpftime_abi::vmctx::HELPER_SLOTS;
+use bpftime_helpers::{Env, HELPERS};
 
+use crate::environment;
 use crate::header::state;
+use crate::sys::config_quad;
 
-unsafe extern "sysv64" fn no_helper(_: *mut VmCtx, _: u64, _: u64, _: u64, _: u64, _: u64) -> u64 {
-    -22_i64 as u64
-}
-
-/// The helpers of every program.
-pub static HELPER_TABLE: [HelperFn; HELPER_SLOTS] = [no_helper; HELPER_SLOTS];
+const _: () = assert!(size_of::<Env>() <= size_of::<[u64; 96]>() && align_of::<Env>() <= 8);
 
 /// Code segment selector of 64-bit user code on Linux.
 const USER_CS: u64 = 0x33;
@@ -56,9 +51,7 @@ unsafe extern "sysv64" fn bpftime_claim_slot(fs_base: u64, hook: u64) -> *mut Th
 
 /// Adds to one of the counters of a hook's record in the control memory.
 pub fn count_miss(hook: u64, offset: usize) {
-    // SAFETY: the state is valid for the life of the process; the guardian wrote `control`
-    // before any hook was live.
-    let control = unsafe { (&raw const (*state()).config.control).read_volatile() };
+    let control = config_quad(offset_of!(Config, control));
     if control == 0 {
         return;
     }
@@ -132,8 +125,10 @@ unsafe fn initialize(slot: *mut ThreadSlot) {
     // SAFETY: nobody else accesses a claimed slot but for its claim word.
     unsafe {
         (*slot).stack = stack as u64;
-        (*slot).vm.helpers = HELPER_TABLE.as_ptr();
-        (*slot).vm.env = (&raw mut (*slot).env).cast();
+        (*slot).vm.helpers = HELPERS.as_ptr();
+        let env = (&raw mut (*slot).env).cast::<Env>();
+        env.write(environment::environment(slot));
+        (*slot).vm.env = env.cast();
         (*slot).regs.orig_ax = u64::MAX;
         (*slot).regs.cs = USER_CS;
         (*slot).regs.ss = USER_SS;
