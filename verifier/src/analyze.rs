@@ -1,8 +1,21 @@
 //! From a program to a verdict.
 
-use bpftime_isa::{Program, decode};
+use bpftime_abi::Capabilities;
+use bpftime_isa::{Decoded, MapType, Program, Reg, decode};
 
-use crate::{Code, Options, Rejection, VerifiedProgram};
+use crate::cfg::Cfg;
+use crate::check::Failure;
+use crate::diagnostic::Code;
+use crate::domain::state::State;
+use crate::domain::value::{Kind, Value};
+use crate::engine::{Engine, Located};
+use crate::env::Env;
+use crate::facts::{Facts, FunctionFacts};
+use crate::liveness::live_registers;
+use crate::structure::{Index, Structure};
+use crate::termination::self_bounded_heads;
+use crate::wto::Wto;
+use crate::{Options, Rejection, VerifiedProgram, fixpoint, stack_depth};
 
 /// Judges a program.
 ///
@@ -11,41 +24,213 @@ use crate::{Code, Options, Rejection, VerifiedProgram};
 /// A [`Rejection`] says which instruction is not proved safe, what it needs and what is known.
 /// What this version cannot analyse it rejects.
 pub fn verify(program: Program, options: &Options) -> Result<VerifiedProgram, Box<Rejection>> {
-    if program.insns.is_empty() || program.insns.len() > options.budget.max_slots {
-        return Err(early(
+    let instructions = decoded(&program, options)?;
+    let facts = analyse(&program, &instructions, options)?;
+    Ok(VerifiedProgram::new(program, instructions, facts))
+}
+
+fn decoded(program: &Program, options: &Options) -> Result<Vec<Decoded>, Box<Rejection>> {
+    let count = program.insns.len();
+    if count == 0 || count > options.budget.max_slots {
+        let failure = Failure::new(
             Code::ProgramSize,
-            0,
             format!("between 1 and {} slots", options.budget.max_slots),
-            format!("{} slots", program.insns.len()),
+            format!("{count} slots"),
+            "BPF program is too large",
+        );
+        return Err(reject(program, &[], 0, failure));
+    }
+    decode(&program.insns).map_err(|error| {
+        let failure = Failure::new(
+            Code::Decode,
+            "instructions of RFC 9669 and Linux 6.18",
+            error.to_string(),
+            error.to_string(),
+        );
+        let mut rejection = reject(program, &[], 0, failure);
+        rejection.slot = error.slot();
+        rejection.source = program.line_of(rejection.slot).cloned();
+        rejection
+    })
+}
+
+fn analyse(
+    program: &Program,
+    code: &[Decoded],
+    options: &Options,
+) -> Result<Facts, Box<Rejection>> {
+    let plain = |index: Index, code_of: Code, needed: &str, known: &str, kernel: &str| {
+        reject(
+            program,
+            code,
+            index,
+            Failure::new(code_of, needed, known, kernel),
+        )
+    };
+    let structure = Structure::new(code).map_err(|fault| {
+        let failure = Failure::new(fault.code, fault.needed, fault.known, fault.kernel_message);
+        reject(program, code, fault.index, failure)
+    })?;
+    let Some(env) = Env::new(program, options) else {
+        return Err(plain(
+            0,
+            Code::ProgramType,
+            "a program type that this version supports",
+            program.prog_type.name(),
+            "unsupported program type",
+        ));
+    };
+    let cfg = Cfg::new(code, &structure, options.budget.max_inlined).map_err(|_| {
+        plain(
+            0,
+            Code::Complexity,
+            &format!(
+                "at most {} inlined instructions",
+                options.budget.max_inlined
+            ),
+            "subprogram calls multiply to more",
+            "BPF program is too large",
+        )
+    })?;
+    let too_deep = || {
+        plain(
+            0,
+            Code::Complexity,
+            "loops that nest less deeply",
+            "the order of the control-flow graph costs too much",
+            "BPF program is too complex",
+        )
+    };
+    let wto = Wto::new(&cfg.graph, cfg.entry).map_err(|_| too_deep())?;
+    let live = live_registers(code, &structure);
+    let widened = self_bounded_heads(&cfg, &wto, code);
+    let mut engine = Engine::new(&env, code, &cfg, &live, widened, structure.functions.len());
+    let entry = entry_state(&env);
+    let steps = fixpoint::run(&cfg.graph, &wto, &mut engine, cfg.entry, entry);
+    if let Err(located) = steps {
+        return Err(located_rejection(
+            program,
+            code,
+            &cfg,
+            located,
+            engine.cost.steps,
         ));
     }
-    match decode(&program.insns) {
-        Err(error) => Err(early(
-            Code::Decode,
+    let max_stack = stack_depth::combined(code, &structure, &engine.stack);
+    if max_stack > stack_depth::LIMIT {
+        return Err(plain(
             0,
-            "instructions of RFC 9669 and Linux 6.18".into(),
-            error.to_string(),
-        )),
-        Ok(instructions) => Err(early(
-            Code::UnsupportedInstruction,
-            instructions.first().map_or(0, |first| first.slot),
-            "a program that this version analyses".into(),
-            "no analysis".into(),
-        )),
+            Code::StackDepth,
+            &format!(
+                "at most {} bytes of stack over all frames",
+                stack_depth::LIMIT
+            ),
+            &format!("a chain of calls needs {max_stack}"),
+            &format!("combined stack size of calls is {max_stack}. Too large"),
+        ));
+    }
+    Ok(facts(&env, code, &structure, engine, max_stack))
+}
+
+/// Registers as the program finds them.
+fn entry_state(env: &Env<'_>) -> State {
+    let mut state = State::entry();
+    if env.layout.plain_memory {
+        state.set(Reg::R1, Value::pointer(Kind::Memory));
+        state.set(
+            Reg::R2,
+            env.options
+                .memory_len
+                .map_or_else(Value::unknown, Value::constant),
+        );
+    } else {
+        state.set(Reg::R1, Value::pointer(Kind::Ctx));
+    }
+    state
+}
+
+fn facts(
+    env: &Env<'_>,
+    code: &[Decoded],
+    structure: &Structure,
+    engine: Engine<'_>,
+    max_stack: u32,
+) -> Facts {
+    let mut needs = Capabilities::NONE;
+    let mut per_cpu = false;
+    for index in &engine.notes.maps {
+        if let Some(map) = env.map(*index) {
+            needs = needs.with_map_type(map.map_type);
+            per_cpu |= matches!(
+                map.map_type,
+                MapType::PerCpuArray
+                    | MapType::PerCpuHash
+                    | MapType::LruPerCpuHash
+                    | MapType::PerCpuCgroupStorage
+                    | MapType::PerfEventArray
+            );
+        }
+    }
+    let helpers: Vec<u32> = engine.notes.helpers.iter().copied().collect();
+    for helper in &helpers {
+        needs = needs.with_helper(*helper);
+        per_cpu |= CPU_HELPERS.contains(helper);
+    }
+    let functions = structure
+        .functions
+        .iter()
+        .zip(&engine.stack)
+        .map(|(function, stack)| FunctionFacts {
+            entry: code[function.first as usize].slot,
+            stack: *stack,
+        })
+        .collect();
+    Facts {
+        functions,
+        max_stack,
+        max_insns: (engine.longest != u64::MAX).then_some(engine.longest),
+        needs,
+        helpers,
+        memory_len: env.options.memory_len,
+        needs_cpu: per_cpu,
+        reached: engine.reached,
+        cost: engine.cost,
     }
 }
 
-fn early(code: Code, slot: u32, needed: String, known: String) -> Box<Rejection> {
+/// `bpf_get_smp_processor_id`, `bpf_perf_event_output`, `bpf_get_numa_node_id`,
+/// `bpf_this_cpu_ptr`.
+const CPU_HELPERS: [u32; 4] = [8, 25, 42, 154];
+
+fn located_rejection(
+    program: &Program,
+    code: &[Decoded],
+    cfg: &Cfg,
+    located: Located,
+    steps: u64,
+) -> Box<Rejection> {
+    let mut rejection = reject(program, code, located.index, located.failure);
+    rejection.calls = cfg.call_string(located.instance, code);
+    rejection.steps = steps;
+    if let Some(state) = located.state {
+        rejection.state = state.to_string();
+    }
+    rejection
+}
+
+fn reject(program: &Program, code: &[Decoded], index: Index, failure: Failure) -> Box<Rejection> {
+    let decoded = code.get(index as usize);
+    let slot = decoded.map_or(0, |decoded| decoded.slot);
     Box::new(Rejection {
-        code,
+        code: failure.code,
         slot,
-        instruction: String::new(),
-        source: None,
-        kernel_message: known.clone(),
-        needed,
-        known,
+        instruction: decoded.map_or_else(String::new, |decoded| decoded.insn.to_string()),
+        source: program.line_of(slot).cloned(),
+        needed: failure.needed,
+        known: failure.known,
         calls: Vec::new(),
         state: String::new(),
+        kernel_message: failure.kernel,
         steps: 0,
     })
 }

@@ -3,18 +3,42 @@
 //! What it cannot prove it rejects. The pipeline, in order:
 //!
 //! - [`options`], [`budget`]: what a verdict depends on besides the program
-//! - `domain`: tristate numbers, wrapped intervals, scalars
+//! - `structure`: functions and jumps, the rules that hold for every slot
+//! - `cfg`: the control-flow graph, subprograms inlined by call string
+//! - `wto`: its weak topological order
+//! - `liveness`: which registers may still be read
+//! - `termination`: loops that end by themselves
+//! - `assertion`: what must hold before an instruction, as data
+//! - [`domain`]: numbers, values, stack, states, their order and joins
+//! - `check`: judges assertions on states
+//! - `transfer`: what an instruction makes of a state
+//! - `fixpoint`: iteration over the order; knows nothing of eBPF
+//! - `engine`: the analysis of eBPF programs as a domain for it
+//! - `stack_depth`: stack of chains of calls
+//! - `analyze`: from a program to a verdict
 //! - [`facts`], [`verified`]: what comes out for an accepted program
 //! - [`diagnostic`]: what comes out for a rejected one
 #![forbid(unsafe_code)]
 
 mod analyze;
+mod assertion;
 pub mod budget;
+mod cfg;
+mod check;
 pub mod diagnostic;
 pub mod domain;
+mod engine;
+mod env;
 pub mod facts;
+mod fixpoint;
+mod liveness;
 pub mod options;
+mod stack_depth;
+mod structure;
+mod termination;
+mod transfer;
 pub mod verified;
+mod wto;
 
 pub use analyze::verify;
 pub use budget::Budget;

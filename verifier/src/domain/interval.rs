@@ -201,6 +201,9 @@ impl<B: BitVec> Interval<B> {
         if a_hi.ult(b_lo) || b_hi.same(B::zero()) {
             return Self::new(a_lo, a_hi);
         }
+        if self.is_constant() && other.is_constant() {
+            return Self::constant(a_lo.urem(b_lo));
+        }
         if b_lo.same(B::zero()) {
             return Self::new(B::zero(), a_hi);
         }

@@ -1,0 +1,258 @@
+//! Loads, stores and atomic operations.
+
+use bpftime_isa::{CtxFieldKind, Reg, Size};
+
+use super::Failure;
+use super::region::{MemoryArgument, in_region, offset_of};
+use crate::assertion::{Access, AccessKind};
+use crate::diagnostic::Code;
+use crate::domain::stack::{self, Found};
+use crate::domain::state::State;
+use crate::domain::value::Kind;
+use crate::env::Env;
+
+/// The access as memory that is used.
+pub(crate) fn argument(state: &State, access: &Access) -> MemoryArgument {
+    let bytes = u64::from(access.size.bytes());
+    MemoryArgument {
+        reg: access.base,
+        pointer: *state.reg(access.base),
+        extra: access.off.into(),
+        least: bytes,
+        most: bytes,
+        reads: access.kind.reads(),
+        writes: access.kind.writes(),
+    }
+}
+
+pub(super) fn accessible(env: &Env<'_>, state: &State, access: &Access) -> Result<(), Failure> {
+    let argument = argument(state, access);
+    let atomic = matches!(access.kind, AccessKind::Atomic { .. });
+    if atomic {
+        atomic_place(access, &argument)?;
+    }
+    match argument.pointer.kind {
+        Kind::Ctx => context(env, access, &argument),
+        Kind::Stack { frame } => {
+            in_region(env, state, &argument)?;
+            aligned(access, &argument, "stack ", Code::StackBounds)?;
+            stack_contents(env, state, access, &argument, frame)
+        }
+        _ => {
+            in_region(env, state, &argument)?;
+            if atomic {
+                aligned(access, &argument, "", Code::AtomicAccess)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn atomic_place(access: &Access, argument: &MemoryArgument) -> Result<(), Failure> {
+    match argument.pointer.kind {
+        Kind::Ctx | Kind::Packet | Kind::PacketMeta => Err(Failure::new(
+            Code::AtomicAccess,
+            "stack, map value or ring buffer memory for an atomic operation",
+            argument.pointer.to_string(),
+            format!(
+                "BPF_ATOMIC stores into R{} {} is not allowed",
+                access.base.index(),
+                argument.pointer.kernel_kind()
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn aligned(
+    access: &Access,
+    argument: &MemoryArgument,
+    what: &str,
+    code: Code,
+) -> Result<(), Failure> {
+    let bits = argument.offset().bits;
+    let low = u64::from(access.size.bytes()) - 1;
+    if (bits.value | bits.mask) & low == 0 {
+        return Ok(());
+    }
+    Err(Failure::new(
+        code,
+        format!("an offset that is a multiple of {}", access.size.bytes()),
+        argument.pointer.to_string(),
+        format!(
+            "misaligned {what}access off ({:#x}; {:#x})+{}+{} size {}",
+            argument.pointer.number.bits.value,
+            argument.pointer.number.bits.mask,
+            argument.pointer.delta,
+            access.off,
+            access.size.bytes()
+        ),
+    ))
+}
+
+fn context(env: &Env<'_>, access: &Access, argument: &MemoryArgument) -> Result<(), Failure> {
+    let size = access.size.bytes();
+    let pointer = &argument.pointer;
+    if pointer.nullable || pointer.offset().as_constant() != Some(0) {
+        return Err(Failure::new(
+            Code::ContextAccess,
+            "the context pointer as it was passed",
+            pointer.to_string(),
+            match pointer.constant_offset() {
+                Some(offset) => format!(
+                    "dereference of modified ctx ptr R{} off={offset} disallowed",
+                    access.base.index()
+                ),
+                None => format!("variable ctx access var_off={pointer} disallowed"),
+            },
+        ));
+    }
+    let offset = i64::from(access.off);
+    let found = match access.kind {
+        AccessKind::Read => env.layout.readable(offset, size),
+        AccessKind::Write => env.layout.writable(offset, size),
+        AccessKind::Atomic { .. } => None,
+    };
+    match found {
+        Some(field) => {
+            // A part of a packet pointer would be a number of which nothing may be known.
+            let whole = field.offset as i64 == offset && field.size == size;
+            let scalar = matches!(field.kind, CtxFieldKind::Scalar | CtxFieldKind::UserPointer);
+            if scalar || whole {
+                return Ok(());
+            }
+            Err(no_field(env, offset, size))
+        }
+        None => Err(no_field(env, offset, size)),
+    }
+}
+
+fn no_field(env: &Env<'_>, offset: i64, size: u32) -> Failure {
+    Failure::new(
+        Code::ContextAccess,
+        format!("a field of {} that may be accessed so", env.layout.name),
+        format!("{size} bytes at offset {offset}"),
+        format!("invalid bpf_context access off={offset} size={size}"),
+    )
+}
+
+/// What a stack access reads: written bytes, whole pointers.
+fn stack_contents(
+    env: &Env<'_>,
+    state: &State,
+    access: &Access,
+    argument: &MemoryArgument,
+    frame: u8,
+) -> Result<(), Failure> {
+    if !access.kind.reads() {
+        return Ok(());
+    }
+    let Some(frame) = state.frame(frame.into()) else {
+        return Ok(());
+    };
+    let size = access.size.bytes() as usize;
+    let (least, most) = offset_of(argument);
+    let at = (stack::SIZE as i64 + least) as usize;
+    let span = (most - least) as usize + size;
+    if !env.options.allow_uninit_stack && !frame.stack.is_written(at, span) {
+        return Err(Failure::new(
+            Code::StackUninit,
+            format!("bytes {least} to {} written before", most + size as i64),
+            "some were not written on some path",
+            format!("invalid read from stack off {least}+0 size {size}"),
+        ));
+    }
+    let atomic = matches!(access.kind, AccessKind::Atomic { .. });
+    if least == most && !atomic {
+        if frame.stack.read(at, size) == Found::PartOfPointer {
+            return Err(part_of_pointer(access, least));
+        }
+        return Ok(());
+    }
+    let pointer = frame
+        .stack
+        .overlapping(at, span)
+        .any(|cell| !cell.value.is_scalar());
+    if pointer && !env.options.allow_ptr_leaks {
+        return Err(part_of_pointer(access, least));
+    }
+    Ok(())
+}
+
+fn part_of_pointer(access: &Access, offset: i64) -> Failure {
+    Failure::new(
+        Code::StackSpill,
+        "a load of all 8 bytes of a stored pointer, and of nothing else",
+        format!("{} bytes at offset {offset}", access.size.bytes()),
+        format!(
+            "invalid size of register fill\ncorrupted spill memory off={offset} size={}",
+            access.size.bytes()
+        ),
+    )
+}
+
+/// Whether the value may be stored there.
+pub(super) fn storable(
+    env: &Env<'_>,
+    state: &State,
+    access: &Access,
+    src: Reg,
+) -> Result<(), Failure> {
+    let value = state.reg(src);
+    let target = state.reg(access.base);
+    if let Kind::Stack { frame } = target.kind {
+        if value.may_be_pointer() && access.size != Size::DW {
+            if env.options.allow_ptr_leaks && value.kind != Kind::Any {
+                return Err(Failure::new(
+                    Code::StackSpill,
+                    "a store of all 8 bytes of a pointer",
+                    format!("{} bytes of {value}", access.size.bytes()),
+                    "invalid size of register spill",
+                ));
+            }
+            return Err(leak(src, "the stack in part"));
+        }
+        if let Kind::Stack { frame: pointed } = value.kind {
+            if pointed > frame {
+                return Err(Failure::new(
+                    Code::StackSpill,
+                    "no pointer to a frame in the stack of its caller",
+                    value.to_string(),
+                    "cannot spill pointers to stack into stack frame of the caller",
+                ));
+            }
+        }
+        let argument = argument(state, access);
+        let (least, most) = offset_of(&argument);
+        let partial = state.frame(frame.into()).is_some_and(|frame| {
+            let at = (stack::SIZE as i64 + least).max(0) as usize;
+            let span = (most - least).max(0) as usize + access.size.bytes() as usize;
+            frame
+                .stack
+                .overlapping(at, span)
+                .any(|cell| !cell.value.is_scalar())
+        });
+        if partial && !env.options.allow_ptr_leaks && (access.size != Size::DW || least != most) {
+            return Err(Failure::new(
+                Code::StackSpill,
+                "a store over all of a stored pointer or nothing of it",
+                format!("{} bytes at offset {least}", access.size.bytes()),
+                "attempt to corrupt spilled pointer on stack",
+            ));
+        }
+        return Ok(());
+    }
+    if value.may_be_pointer() && !env.options.allow_ptr_leaks {
+        return Err(leak(src, target.kernel_kind()));
+    }
+    Ok(())
+}
+
+fn leak(src: Reg, place: &str) -> Failure {
+    Failure::new(
+        Code::PointerLeak,
+        format!("a number in {src}"),
+        format!("a pointer stored to {place}"),
+        format!("R{} leaks addr into {place}", src.index()),
+    )
+}

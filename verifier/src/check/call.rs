@@ -1,0 +1,498 @@
+//! Calls of helpers, and what programs may return.
+
+use bpftime_isa::{
+    ArgType, AttachType, HelperProto, MapDef, ProgType, Reg, RetType, helper as table,
+};
+
+use super::region::{MemoryArgument, in_region, offset_of};
+use super::{Failure, map_use};
+use crate::diagnostic::Code;
+use crate::domain::stack;
+use crate::domain::state::State;
+use crate::domain::value::{Kind, Value};
+use crate::env::Env;
+
+/// `r1` to `r5`.
+pub(crate) const ARGUMENT_REGS: [Reg; 5] = [Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5];
+
+const TAIL_CALL: u32 = 12;
+
+/// Helpers that the kernel lets read packet memory (`pkt_access` in their prototypes).
+const PACKET_READERS: [u32; 7] = [1, 2, 3, 28, 87, 112, 161];
+
+/// Largest size that the kernel lets a helper use (`BPF_MAX_VAR_SIZ`).
+const MAX_SIZE: u64 = 1 << 29;
+
+/// Whether the helper may be called here with these arguments.
+pub(super) fn helper(env: &Env<'_>, state: &State, id: u32) -> Result<(), Failure> {
+    let Some(proto) = table::proto(id) else {
+        return Err(Failure::new(
+            Code::UnknownHelper,
+            "a helper that exists",
+            format!("number {id}"),
+            format!("invalid func unknown#{id}"),
+        ));
+    };
+    if !env.options.capabilities.has_helper(id) || !fits_context(env, proto) {
+        return Err(Failure::new(
+            Code::UnknownHelper,
+            "a helper that is offered to programs of this type",
+            format!("bpf_{} (number {id})", proto.name),
+            format!(
+                "program of this type cannot use helper bpf_{}#{id}",
+                proto.name
+            ),
+        ));
+    }
+    if proto.gpl_only && !env.gpl_compatible() {
+        return Err(Failure::new(
+            Code::HelperLicense,
+            "a licence compatible with the GPL",
+            format!("{:?}, and bpf_{}", env.program.license, proto.name),
+            "cannot call GPL-restricted function from non-GPL compatible program",
+        ));
+    }
+    if let RetType::Unsupported(what) = proto.ret {
+        return Err(unsupported(proto, what));
+    }
+    if id == TAIL_CALL {
+        if let Some(held) = state.references.first() {
+            return Err(Failure::new(
+                Code::UnreleasedReference,
+                "all resources given back before a tail call",
+                format!("one acquired at instruction {}", held.slot),
+                "tail_call would lead to reference leak",
+            ));
+        }
+    }
+    for (reg, argument) in ARGUMENT_REGS.into_iter().zip(proto.args) {
+        check_argument(env, state, proto, reg, argument)?;
+    }
+    for memory in memory_arguments(env, state, proto)? {
+        in_region(env, state, &memory)?;
+        memory_contents(env, state, proto, &memory)?;
+    }
+    Ok(())
+}
+
+/// Helpers named after a context take that context.
+fn fits_context(env: &Env<'_>, proto: &HelperProto) -> bool {
+    let takes_context = proto.args.first() == Some(&ArgType::Ctx);
+    let kind = env.program.prog_type;
+    let prefix = |prefixes: &[&str]| prefixes.iter().any(|p| proto.name.starts_with(p));
+    let sk_buff = matches!(
+        kind,
+        ProgType::SocketFilter
+            | ProgType::SchedCls
+            | ProgType::SchedAct
+            | ProgType::CgroupSkb
+            | ProgType::LwtIn
+            | ProgType::LwtOut
+            | ProgType::LwtXmit
+            | ProgType::LwtSeg6Local
+            | ProgType::SkSkb
+    );
+    if !takes_context {
+        return true;
+    }
+    if prefix(&[
+        "skb_",
+        "l3_",
+        "l4_",
+        "csum_",
+        "clone_redirect",
+        "get_hash_recalc",
+        "set_hash",
+        "lwt_",
+    ]) {
+        return sk_buff;
+    }
+    if prefix(&["xdp_"]) {
+        return kind == ProgType::Xdp;
+    }
+    if prefix(&["msg_"]) {
+        return kind == ProgType::SkMsg;
+    }
+    if prefix(&["sock_ops_"]) {
+        return kind == ProgType::SockOps;
+    }
+    if prefix(&["sysctl_"]) {
+        return kind == ProgType::CgroupSysctl;
+    }
+    true
+}
+
+fn unsupported(proto: &HelperProto, what: &str) -> Failure {
+    Failure::new(
+        Code::UnsupportedCall,
+        "a helper whose arguments and result this version supports",
+        format!("bpf_{}: {what}", proto.name),
+        format!(
+            "program of this type cannot use helper bpf_{}#{}",
+            proto.name, proto.id
+        ),
+    )
+}
+
+fn refuse(reg: Reg, value: &Value, expected: &str) -> Failure {
+    Failure::new(
+        Code::HelperArgument,
+        format!("{expected} in {reg}"),
+        value.to_string(),
+        format!(
+            "R{} type={} expected={expected}",
+            reg.index(),
+            value.kernel_kind()
+        ),
+    )
+}
+
+/// What can be said of an argument without looking at memory.
+fn check_argument(
+    env: &Env<'_>,
+    state: &State,
+    proto: &HelperProto,
+    reg: Reg,
+    argument: ArgType,
+) -> Result<(), Failure> {
+    if argument == ArgType::None {
+        return Ok(());
+    }
+    super::initialized(state, reg)?;
+    let value = state.reg(reg);
+    let without_offset = value.offset().as_constant() == Some(0) && !value.nullable;
+    match argument {
+        ArgType::Anything => {
+            if value.may_be_pointer() && !env.options.allow_ptr_leaks {
+                return Err(Failure::new(
+                    Code::PointerLeak,
+                    format!("a number in {reg}"),
+                    value.to_string(),
+                    format!("R{} leaks addr into helper function", reg.index()),
+                ));
+            }
+            Ok(())
+        }
+        ArgType::Scalar => {
+            if value.is_scalar() {
+                Ok(())
+            } else {
+                Err(refuse(reg, value, "scalar"))
+            }
+        }
+        ArgType::ConstMapPtr => match value.kind {
+            Kind::Map { map } if without_offset => {
+                map_use::compatible(env, map, proto.id, proto.name)
+            }
+            _ => Err(refuse(reg, value, "map_ptr")),
+        },
+        ArgType::Ctx => {
+            if value.kind == Kind::Ctx && without_offset {
+                Ok(())
+            } else if value.kind == Kind::Ctx {
+                Err(Failure::new(
+                    Code::HelperArgument,
+                    format!("the context in {reg} as it was passed"),
+                    value.to_string(),
+                    match value.constant_offset() {
+                        Some(offset) if offset < 0 => format!(
+                            "negative offset ctx ptr R{} off={offset} disallowed",
+                            reg.index()
+                        ),
+                        _ => format!(
+                            "dereference of modified ctx ptr R{} off={} disallowed",
+                            reg.index(),
+                            value.delta
+                        ),
+                    },
+                ))
+            } else {
+                Err(refuse(reg, value, "ctx"))
+            }
+        }
+        ArgType::RingBufMem => match value.kind {
+            Kind::Record { .. } if without_offset && value.reference != 0 => Ok(()),
+            _ => Err(refuse(reg, value, "ringbuf_mem")),
+        },
+        ArgType::ConstAllocSize => match value.as_constant() {
+            Some(size) if size < MAX_SIZE => Ok(()),
+            _ => Err(Failure::new(
+                Code::HelperArgument,
+                format!("a known size in {reg}"),
+                value.to_string(),
+                format!("R{} is not a known constant", reg.index()),
+            )),
+        },
+        ArgType::ConstStr => constant_string(env, reg, value),
+        ArgType::StackOrNull => match value.kind {
+            Kind::Stack { .. } => Ok(()),
+            _ if value.as_constant() == Some(0) => Ok(()),
+            _ => Err(refuse(reg, value, "fp")),
+        },
+        ArgType::Func => Err(unsupported(proto, "callbacks")),
+        ArgType::Unsupported(what) => Err(unsupported(proto, what)),
+        // Memory and sizes are checked together.
+        _ => Ok(()),
+    }
+}
+
+/// A NUL-terminated string in a read-only map whose contents are known.
+fn constant_string(env: &Env<'_>, reg: Reg, value: &Value) -> Result<(), Failure> {
+    let Kind::MapValue { map } = value.kind else {
+        return Err(refuse(reg, value, "map_value"));
+    };
+    let string = env
+        .map(map)
+        .filter(|map| map.frozen && !value.nullable)
+        .and_then(|map| map.initial.as_deref())
+        .zip(value.constant_offset())
+        .and_then(|(bytes, offset)| bytes.get(usize::try_from(offset).ok()?..));
+    match string {
+        Some(bytes) if bytes.contains(&0) => Ok(()),
+        Some(_) => Err(Failure::new(
+            Code::HelperArgument,
+            "a NUL byte before the end of the map's value",
+            value.to_string(),
+            "string is not zero-terminated",
+        )),
+        None => Err(Failure::new(
+            Code::HelperArgument,
+            format!("a constant string in a frozen map in {reg}"),
+            value.to_string(),
+            format!("R{} does not point to a readonly map'", reg.index()),
+        )),
+    }
+}
+
+/// The map in the first map argument.
+pub(crate) fn map_argument<'a>(
+    env: &Env<'a>,
+    state: &State,
+    proto: &HelperProto,
+) -> Option<(u32, &'a MapDef)> {
+    let position = proto
+        .args
+        .iter()
+        .position(|argument| *argument == ArgType::ConstMapPtr)?;
+    match state.reg(ARGUMENT_REGS[position]).kind {
+        Kind::Map { map } => Some((map, env.map(map)?)),
+        _ => None,
+    }
+}
+
+/// The memory that the helper uses through its arguments.
+pub(crate) fn memory_arguments(
+    env: &Env<'_>,
+    state: &State,
+    proto: &HelperProto,
+) -> Result<Vec<MemoryArgument>, Failure> {
+    let map = map_argument(env, state, proto).map(|(_, map)| map);
+    let mut list = Vec::new();
+    for (position, argument) in proto.args.into_iter().enumerate() {
+        let reg = ARGUMENT_REGS[position];
+        let value = state.reg(reg);
+        let null = value.as_constant() == Some(0);
+        let (sizes, reads, writes) = match argument {
+            ArgType::MapKey => (map_size(proto, map.map(|map| map.key_size))?, true, false),
+            ArgType::MapValueOrNull if null => continue,
+            ArgType::MapValue | ArgType::MapValueOrNull => {
+                (map_size(proto, map.map(|map| map.value_size))?, true, false)
+            }
+            ArgType::UninitMapValue => {
+                (map_size(proto, map.map(|map| map.value_size))?, false, true)
+            }
+            ArgType::FixedMemRead(size) => ((size.into(), size.into()), true, false),
+            ArgType::FixedMemWrite(size) => ((size.into(), size.into()), false, true),
+            ArgType::MemRead
+            | ArgType::MemReadOrNull
+            | ArgType::MemWrite
+            | ArgType::UninitMem
+            | ArgType::UninitMemOrNull => {
+                let sizes = size_argument(state, proto, position)?;
+                let nullable =
+                    matches!(argument, ArgType::MemReadOrNull | ArgType::UninitMemOrNull);
+                if null && nullable && sizes == (0, 0) {
+                    continue;
+                }
+                if null {
+                    return Err(Failure::new(
+                        Code::HelperArgument,
+                        "memory, or null and size 0 where the helper takes it",
+                        format!("null, and a size up to {}", sizes.1),
+                        format!("R{} type=scalar expected=fp", reg.index()),
+                    ));
+                }
+                let writes = !matches!(argument, ArgType::MemRead | ArgType::MemReadOrNull);
+                let reads = !matches!(argument, ArgType::UninitMem | ArgType::UninitMemOrNull);
+                (sizes, reads, writes)
+            }
+            _ => continue,
+        };
+        list.push(MemoryArgument {
+            reg,
+            pointer: *value,
+            extra: 0,
+            least: sizes.0,
+            most: sizes.1,
+            reads,
+            writes,
+        });
+    }
+    Ok(list)
+}
+
+fn map_size(proto: &HelperProto, size: Option<u32>) -> Result<(u64, u64), Failure> {
+    match size {
+        Some(size) => Ok((size.into(), size.into())),
+        None => Err(unsupported(proto, "a map whose definition is not known")),
+    }
+}
+
+/// Bounds of the size after a memory argument.
+fn size_argument(
+    state: &State,
+    proto: &HelperProto,
+    position: usize,
+) -> Result<(u64, u64), Failure> {
+    let (Some(reg), Some(argument)) = (
+        ARGUMENT_REGS.get(position + 1),
+        proto.args.get(position + 1),
+    ) else {
+        return Err(unsupported(proto, "memory without a size"));
+    };
+    let zero_allowed = match argument {
+        ArgType::ConstSize => false,
+        ArgType::ConstSizeOrZero => true,
+        _ => return Err(unsupported(proto, "memory without a size")),
+    };
+    super::initialized(state, *reg)?;
+    let value = state.reg(*reg);
+    if !value.is_scalar() {
+        return Err(refuse(*reg, value, "scalar"));
+    }
+    let number = reg.index();
+    let (signed_least, _) = value.number.signed();
+    let (least, most) = value.number.unsigned();
+    let failure = |needed: &str, kernel: String| {
+        Err(Failure::new(
+            Code::HelperArgument,
+            format!("{needed} in {reg}"),
+            value.to_string(),
+            kernel,
+        ))
+    };
+    if (signed_least as i64) < 0 {
+        return failure(
+            "a size that is not negative",
+            format!("R{number} min value is negative, either use unsigned or 'var &= const'"),
+        );
+    }
+    if most >= MAX_SIZE {
+        return failure(
+            "a size with an upper bound",
+            format!("R{number} unbounded memory access, use 'var &= const' or 'if (var < const)'"),
+        );
+    }
+    if least == 0 && !zero_allowed {
+        return failure(
+            "a size above 0",
+            format!("R{number} invalid zero-sized read: u64=[{least},{most}]"),
+        );
+    }
+    Ok((least, most))
+}
+
+/// What the helper finds in memory that it reads.
+fn memory_contents(
+    env: &Env<'_>,
+    state: &State,
+    proto: &HelperProto,
+    memory: &MemoryArgument,
+) -> Result<(), Failure> {
+    match memory.pointer.kind {
+        Kind::Packet | Kind::PacketMeta => {
+            if PACKET_READERS.contains(&proto.id) && !proto.changes_packet {
+                return Ok(());
+            }
+            Err(Failure::new(
+                Code::HelperArgument,
+                format!("memory outside the packet in {}", memory.reg),
+                memory.pointer.to_string(),
+                "helper access to the packet is not allowed",
+            ))
+        }
+        Kind::Stack { frame } => {
+            let (least, most) = offset_of(memory);
+            let at = (stack::SIZE as i64 + least).max(0) as usize;
+            let span = (most - least).max(0) as usize + memory.most as usize;
+            let Some(frame) = state.frame(frame.into()) else {
+                return Ok(());
+            };
+            if memory.reads && !env.options.allow_uninit_stack && !frame.stack.is_written(at, span)
+            {
+                return Err(Failure::new(
+                    Code::StackUninit,
+                    format!("{} bytes from {least} written before", memory.most),
+                    "some were not written on some path",
+                    format!(
+                        "invalid indirect read from stack R{} off {least}+0 size {}",
+                        memory.reg.index(),
+                        memory.most
+                    ),
+                ));
+            }
+            let pointer = frame
+                .stack
+                .overlapping(at, span)
+                .any(|cell| !cell.value.is_scalar());
+            if pointer && !env.options.allow_ptr_leaks {
+                return Err(Failure::new(
+                    Code::PointerLeak,
+                    "no pointers in memory that a helper uses",
+                    format!("one within {} bytes from {least}", memory.most),
+                    format!(
+                        "invalid indirect read from stack R{} off {least}+0 size {}",
+                        memory.reg.index(),
+                        memory.most
+                    ),
+                ));
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Return values that the kernel's attach points understand.
+pub(super) fn return_range(env: &Env<'_>, r0: &Value) -> Result<(), Failure> {
+    let attach = env.program.attach_type.unwrap_or(AttachType(u32::MAX)).0;
+    let (least, most) = match env.program.prog_type {
+        ProgType::CgroupSockAddr => match attach {
+            // UDP receive, peer and socket names.
+            19 | 20 | 29..=32 => (1, 1),
+            // Binds.
+            8 | 9 => (0, 3),
+            _ => (0, 1),
+        },
+        // Egress may also say "congested".
+        ProgType::CgroupSkb if attach == 1 => (0, 3),
+        ProgType::CgroupSkb
+        | ProgType::CgroupSock
+        | ProgType::SockOps
+        | ProgType::CgroupDevice
+        | ProgType::CgroupSysctl
+        | ProgType::CgroupSockopt
+        | ProgType::SkLookup => (0, 1),
+        _ => return Ok(()),
+    };
+    let (low, high) = r0.number.signed();
+    if r0.is_scalar() && low as i64 >= least && high as i64 <= most {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Code::ReturnValue,
+        format!("a number from {least} to {most} in r0"),
+        r0.to_string(),
+        format!("At program exit the register R0 has {r0} should have been in [{least}, {most}]"),
+    ))
+}

@@ -1,0 +1,94 @@
+//! Which helper may be used with which map.
+
+use bpftime_abi::map_type::create_flags::BPF_F_RDONLY_PROG;
+use bpftime_isa::MapType;
+
+use super::Failure;
+use crate::diagnostic::Code;
+use crate::env::Env;
+
+/// Whether the environment offers the map's type.
+pub(super) fn offered(env: &Env<'_>, index: u32) -> Result<(), Failure> {
+    match env.map(index) {
+        Some(map) if env.options.capabilities.has_map_type(map.map_type) => Ok(()),
+        Some(map) => Err(Failure::new(
+            Code::MapType,
+            "a map type that the environment offers",
+            format!("{} is of type {}", map.name, map.map_type.name()),
+            format!("map type {} is not supported", map.map_type.name()),
+        )),
+        None => Err(Failure::new(
+            Code::MapAccess,
+            "a map of the program",
+            format!("map {index}"),
+            format!("map index {index} is out of range"),
+        )),
+    }
+}
+
+const LOOKUP: u32 = 1;
+const UPDATE: u32 = 2;
+const DELETE: u32 = 3;
+const PUSH: u32 = 87;
+const POP: u32 = 88;
+const PEEK: u32 = 89;
+const LOOKUP_PERCPU: u32 = 195;
+
+/// Whether the helper takes maps of the type (kernel `check_map_func_compatibility`). What is
+/// not listed is refused.
+fn fits(map_type: MapType, helper: u32) -> bool {
+    match map_type {
+        MapType::Hash | MapType::Array | MapType::LruHash | MapType::LpmTrie => {
+            matches!(helper, LOOKUP | UPDATE | DELETE)
+        }
+        MapType::PerCpuArray | MapType::PerCpuHash | MapType::LruPerCpuHash => {
+            matches!(helper, LOOKUP | UPDATE | DELETE | LOOKUP_PERCPU)
+        }
+        MapType::ProgArray => helper == 12,
+        MapType::PerfEventArray => matches!(helper, 22 | 25 | 55 | 111 | 121),
+        MapType::StackTrace => helper == 27,
+        MapType::CgroupArray => matches!(helper, 33 | 37),
+        MapType::RingBuf => matches!(helper, 130..=131 | 134),
+        MapType::Queue | MapType::Stack => matches!(helper, PUSH | POP | PEEK),
+        MapType::BloomFilter => matches!(helper, PUSH | PEEK),
+        MapType::DevMap | MapType::DevMapHash | MapType::CpuMap | MapType::XskMap => helper == 51,
+        MapType::SockMap => matches!(helper, DELETE | 52 | 53 | 60),
+        MapType::SockHash => matches!(helper, DELETE | 70..=72),
+        MapType::ReuseportSockArray => helper == 82,
+        _ => false,
+    }
+}
+
+/// Whether the helper may be called with the map.
+pub(super) fn compatible(
+    env: &Env<'_>,
+    index: u32,
+    helper: u32,
+    name: &str,
+) -> Result<(), Failure> {
+    offered(env, index)?;
+    let Some(map) = env.map(index) else {
+        return Ok(());
+    };
+    if !fits(map.map_type, helper) {
+        return Err(Failure::new(
+            Code::MapType,
+            format!("a map that bpf_{name} takes"),
+            format!("{} is of type {}", map.name, map.map_type.name()),
+            format!(
+                "cannot pass map_type {} into func bpf_{name}#{helper}",
+                map.map_type as u32
+            ),
+        ));
+    }
+    let changes = matches!(helper, UPDATE | DELETE | PUSH | POP);
+    if changes && map.flags & BPF_F_RDONLY_PROG != 0 {
+        return Err(Failure::new(
+            Code::MapAccess,
+            "a map that programs may write",
+            format!("{} was created with BPF_F_RDONLY_PROG", map.name),
+            "write into map forbidden",
+        ));
+    }
+    Ok(())
+}

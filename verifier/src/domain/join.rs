@@ -1,0 +1,155 @@
+//! A state that covers two others.
+
+use super::state::{Frame, State};
+use super::value::{Id, Kind, Value};
+
+/// Makes identities for the values of a joined state: values that share one on both sides share
+/// one in the result.
+struct Names<'a> {
+    pairs: Vec<((Id, Id), Id)>,
+    next: &'a mut Id,
+}
+
+impl Names<'_> {
+    fn fresh(&mut self) -> Id {
+        *self.next += 1;
+        *self.next
+    }
+
+    fn of(&mut self, a: Id, b: Id) -> Id {
+        if let Some((_, name)) = self.pairs.iter().find(|(pair, _)| *pair == (a, b)) {
+            return *name;
+        }
+        let name = self.fresh();
+        self.pairs.push(((a, b), name));
+        name
+    }
+}
+
+/// How numbers are combined: joined, or widened so that repetition ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum How {
+    /// As precise as can be.
+    Join,
+    /// Reaches a fixed point after a bounded number of times.
+    Widen,
+}
+
+/// A state that covers both, or `None` if they cannot be in one: other frames, other resources.
+/// `next_id` is the last identity in use.
+pub fn join(a: &State, b: &State, how: How, next_id: &mut Id) -> Option<State> {
+    if a.depth() != b.depth() || a.references.len() != b.references.len() {
+        return None;
+    }
+    let mut names = Names {
+        pairs: Vec::new(),
+        next: next_id,
+    };
+    let mut result = a.clone();
+    result.executed = a.executed.max(b.executed);
+    for (held, (x, y)) in result
+        .references
+        .iter_mut()
+        .zip(a.references.iter().zip(&b.references))
+    {
+        if x.slot != y.slot {
+            return None;
+        }
+        held.id = names.of(x.id, y.id);
+    }
+    let mut frames = Vec::with_capacity(a.depth());
+    for (_, x, y) in a.differing_frames(b) {
+        let mut regs = x.regs;
+        for (reg, theirs) in regs.iter_mut().zip(&y.regs) {
+            *reg = join_values(reg, theirs, how, &mut names);
+        }
+        let stack = x
+            .stack
+            .join(&y.stack, |p, q| join_values(p, q, how, &mut names));
+        frames.push(Frame { regs, stack });
+    }
+    result.set_frames(frames);
+    Some(result)
+}
+
+fn join_values(a: &Value, b: &Value, how: How, names: &mut Names<'_>) -> Value {
+    match (a.kind, b.kind) {
+        (Kind::Uninit, _) | (_, Kind::Uninit) => Value::uninit(),
+        (Kind::Scalar, Kind::Scalar) => {
+            let number = match how {
+                How::Join => a.number.join(b.number),
+                How::Widen => a.number.widen(b.number),
+            };
+            let id = if a.id != 0 && b.id != 0 && number.as_constant().is_none() {
+                names.of(a.id, b.id)
+            } else {
+                0
+            };
+            Value {
+                id,
+                ..Value::scalar(number)
+            }
+        }
+        (Kind::Scalar, _) if can_be_null(b) && a.as_constant() == Some(0) => maybe_null(b, names),
+        (_, Kind::Scalar) if can_be_null(a) && b.as_constant() == Some(0) => maybe_null(a, names),
+        (x, y) if x == y => join_pointers(a, b, how, names),
+        _ => Value::any(),
+    }
+}
+
+/// Whether "this pointer or null" can be said: no offset, no resource.
+fn can_be_null(value: &Value) -> bool {
+    matches!(value.kind, Kind::MapValue { .. })
+        && value.delta == 0
+        && value.number.as_constant() == Some(0)
+        && value.reference == 0
+}
+
+fn maybe_null(value: &Value, names: &mut Names<'_>) -> Value {
+    Value {
+        nullable: true,
+        id: names.fresh(),
+        ..*value
+    }
+}
+
+fn join_pointers(a: &Value, b: &Value, how: How, names: &mut Names<'_>) -> Value {
+    if (a.reference == 0) != (b.reference == 0) {
+        return Value::any();
+    }
+    let reference = if a.reference == 0 {
+        0
+    } else {
+        names.of(a.reference, b.reference)
+    };
+    let mut joined = Value { reference, ..*a };
+    if matches!(a.kind, Kind::Packet | Kind::PacketMeta) {
+        if a.delta != b.delta || (a.id == 0) != (b.id == 0) {
+            return Value::any();
+        }
+        if a.id == 0 {
+            joined.id = 0;
+        } else {
+            joined.id = names.of(a.id, b.id);
+        }
+        joined.number = a.number.join(b.number);
+        joined.range = a.range.min(b.range);
+        return joined;
+    }
+    if a.delta != b.delta || a.number != b.number {
+        joined.delta = 0;
+        joined.number = match how {
+            How::Join => a.offset().join(b.offset()),
+            How::Widen => a.offset().widen(b.offset()),
+        };
+    }
+    joined.nullable = a.nullable || b.nullable;
+    joined.id = match (a.nullable, b.nullable) {
+        (false, false) => 0,
+        // With an offset there is no null any more that a comparison with 0 would find.
+        _ if joined.delta != 0 || joined.number.as_constant() != Some(0) => return Value::any(),
+        (true, true) => names.of(a.id, b.id),
+        _ => names.fresh(),
+    };
+    joined
+}

@@ -1,0 +1,117 @@
+//! Whether one state covers another: whatever is possible in the second is possible in the first.
+
+use super::stack::{Found, Stack};
+use super::state::{Frame, State};
+use super::value::{Id, Kind, Value};
+
+/// Pairs of identities, each of the first kind matched to one of the second.
+///
+/// Identities are names; only which values share one matters. If two values share an identity in
+/// the covering state, they must share one in the covered state.
+#[derive(Default)]
+struct Matching {
+    pairs: Vec<(Id, Id)>,
+}
+
+impl Matching {
+    /// Whether `general` can stand for `special`, given what it stood for before.
+    fn matches(&mut self, general: Id, special: Id) -> bool {
+        match self.pairs.iter().find(|(known, _)| *known == general) {
+            Some((_, before)) => *before == special,
+            None => {
+                self.pairs.push((general, special));
+                true
+            }
+        }
+    }
+}
+
+/// Whether every concrete state of `special` is one of `general`. Without `leaks`, a pointer on
+/// the stack is not covered by bytes that may be read as numbers.
+pub fn covers(general: &State, special: &State, leaks: bool) -> bool {
+    if general.depth() != special.depth() || general.references.len() != special.references.len() {
+        return false;
+    }
+    let mut matching = Matching::default();
+    // Resources are matched in order of acquisition, one to one.
+    for (a, b) in general.references.iter().zip(&special.references) {
+        if a.slot != b.slot || !matching.matches(a.id, b.id) {
+            return false;
+        }
+    }
+    general
+        .differing_frames(special)
+        .all(|(_, a, b)| frame_covers(a, b, &mut matching, leaks))
+}
+
+fn frame_covers(a: &Frame, b: &Frame, matching: &mut Matching, leaks: bool) -> bool {
+    a.regs
+        .iter()
+        .zip(&b.regs)
+        .all(|(a, b)| value_covers(a, b, matching))
+        && stack_covers(&a.stack, &b.stack, matching, leaks)
+}
+
+fn stack_covers(a: &Stack, b: &Stack, matching: &mut Matching, leaks: bool) -> bool {
+    if !b.written_includes(a) {
+        return false;
+    }
+    for cell in a.cells() {
+        let Found::Value(theirs) = b.read(usize::from(cell.at), usize::from(cell.size)) else {
+            return false;
+        };
+        if !value_covers(&cell.value, &theirs, matching) {
+            return false;
+        }
+    }
+    leaks
+        || b.cells().iter().all(|cell| {
+            cell.value.is_scalar()
+                || a.overlapping(usize::from(cell.at), usize::from(cell.size))
+                    .any(|mine| mine.at == cell.at && mine.size == cell.size)
+        })
+}
+
+fn value_covers(a: &Value, b: &Value, matching: &mut Matching) -> bool {
+    match (a.kind, b.kind) {
+        (Kind::Uninit, _) => true,
+        (_, Kind::Uninit) => false,
+        (Kind::Any, _) => a.reference == 0 && b.reference == 0,
+        (Kind::Scalar, Kind::Scalar) => {
+            b.number.is_subset(a.number)
+                && (a.id == 0 || (b.id != 0 && matching.matches(a.id, b.id)))
+        }
+        (a_kind, b_kind) if a_kind == b_kind => pointer_covers(a, b, matching),
+        _ => false,
+    }
+}
+
+fn pointer_covers(a: &Value, b: &Value, matching: &mut Matching) -> bool {
+    if b.nullable && !a.nullable {
+        return false;
+    }
+    if (a.reference == 0) != (b.reference == 0)
+        || (a.reference != 0 && !matching.matches(a.reference, b.reference))
+    {
+        return false;
+    }
+    match a.kind {
+        Kind::Packet | Kind::PacketMeta => {
+            // The range counts from the variable part, so that has to be the same.
+            a.delta == b.delta
+                && a.range <= b.range
+                && b.number.is_subset(a.number)
+                && (a.id == 0) == (b.id == 0)
+                && (a.id == 0 || matching.matches(a.id, b.id))
+        }
+        _ => {
+            // A pointer that is not null has identity 0, so that two values which are null
+            // together do not cover one that may be null and one that is not.
+            (if a.delta == b.delta {
+                b.number.is_subset(a.number)
+            } else {
+                b.offset().is_subset(a.offset())
+            }) && (!a.nullable || matching.matches(a.id, b.id))
+        }
+    }
+}

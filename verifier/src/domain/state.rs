@@ -1,0 +1,226 @@
+//! What is known at one place of a program.
+
+use std::rc::Rc;
+
+use bpftime_isa::Reg;
+
+use super::stack::Stack;
+use super::value::{Id, Kind, Value};
+
+/// Registers and stack of one call.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Frame {
+    /// `r0` to `r10`.
+    pub regs: [Value; 11],
+    /// The frame's stack.
+    pub stack: Stack,
+}
+
+impl Frame {
+    fn new(depth: u8) -> Self {
+        let mut regs = [Value::uninit(); 11];
+        regs[Reg::R10.index()] = Value::pointer(Kind::Stack { frame: depth });
+        Self {
+            regs,
+            stack: Stack::default(),
+        }
+    }
+}
+
+/// A resource that must be given back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reference {
+    /// Identity that pointers to it carry.
+    pub id: Id,
+    /// Slot of the call that acquired it.
+    pub slot: u32,
+}
+
+/// What is known at one place: all frames, and what was acquired.
+#[derive(Clone, PartialEq, Debug)]
+pub struct State {
+    frames: Vec<Rc<Frame>>,
+    /// Acquired resources in order.
+    pub references: Vec<Reference>,
+    /// Greatest number of instructions executed until here; `u64::MAX` if not known.
+    pub executed: u64,
+}
+
+impl State {
+    /// The state in which a program starts, without its arguments.
+    pub fn entry() -> Self {
+        Self {
+            frames: vec![Rc::new(Frame::new(0))],
+            references: Vec::new(),
+            executed: 0,
+        }
+    }
+
+    /// Count of frames, at least 1.
+    pub fn depth(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// All frames, the main program's first.
+    pub fn frames(&self) -> impl ExactSizeIterator<Item = &Frame> {
+        self.frames.iter().map(|frame| &**frame)
+    }
+
+    /// The frames of both, where they are not the very same memory.
+    pub fn differing_frames<'a>(
+        &'a self,
+        other: &'a Self,
+    ) -> impl Iterator<Item = (usize, &'a Frame, &'a Frame)> {
+        self.frames
+            .iter()
+            .zip(&other.frames)
+            .enumerate()
+            .map(|(depth, (mine, theirs))| (depth, &**mine, &**theirs))
+    }
+
+    /// A frame by depth.
+    pub fn frame(&self, depth: usize) -> Option<&Frame> {
+        self.frames.get(depth).map(|frame| &**frame)
+    }
+
+    /// A frame by depth, to be changed.
+    pub fn frame_mut(&mut self, depth: usize) -> Option<&mut Frame> {
+        self.frames.get_mut(depth).map(Rc::make_mut)
+    }
+
+    /// Replaces all frames; they are as many as before.
+    pub fn set_frames(&mut self, frames: Vec<Frame>) {
+        self.frames = frames.into_iter().map(Rc::new).collect();
+    }
+
+    fn top(&self) -> &Frame {
+        // There is always the main program's frame: `pop` never removes the last.
+        &self.frames[self.frames.len() - 1]
+    }
+
+    fn top_mut(&mut self) -> &mut Frame {
+        let last = self.frames.len() - 1;
+        Rc::make_mut(&mut self.frames[last])
+    }
+
+    /// A register of the running function.
+    pub fn reg(&self, reg: Reg) -> &Value {
+        &self.top().regs[reg.index()]
+    }
+
+    /// Sets a register of the running function.
+    pub fn set(&mut self, reg: Reg, value: Value) {
+        self.top_mut().regs[reg.index()] = value;
+    }
+
+    /// Registers of the running function, to be changed.
+    pub fn regs_mut(&mut self) -> &mut [Value; 11] {
+        &mut self.top_mut().regs
+    }
+
+    /// Enters a subprogram: `r1` to `r5` are passed on, and lost to the caller.
+    pub fn push(&mut self) {
+        let mut frame = Frame::new(self.frames.len() as u8);
+        frame.regs[1..=5].copy_from_slice(&self.top().regs[1..=5]);
+        self.clear_caller_saved();
+        self.frames.push(Rc::new(frame));
+    }
+
+    /// Forgets registers of the running function that are not in the set, by number.
+    pub fn keep_registers(&mut self, live: u16) {
+        let dead = |number: usize, value: &Value| {
+            live & (1 << number) == 0 && value.kind != Kind::Uninit && number != Reg::R10.index()
+        };
+        if !self.top().regs.iter().enumerate().any(|(n, v)| dead(n, v)) {
+            return;
+        }
+        for (number, value) in self.top_mut().regs.iter_mut().enumerate() {
+            if dead(number, value) {
+                *value = Value::uninit();
+            }
+        }
+    }
+
+    /// Returns from a subprogram: `r0` is passed on, `r1` to `r5` are lost, and pointers to the
+    /// frame that is gone are no longer valid.
+    pub fn pop(&mut self) {
+        if self.frames.len() < 2 {
+            return;
+        }
+        let gone = (self.frames.len() - 1) as u8;
+        let result = *self.reg(Reg::R0);
+        self.frames.pop();
+        self.clear_caller_saved();
+        self.set(Reg::R0, result);
+        self.change_values(
+            |value| matches!(value.kind, Kind::Stack { frame } if frame == gone),
+            |value| *value = Value::any(),
+        );
+    }
+
+    /// `r0` to `r5` may not be read any more.
+    pub fn clear_caller_saved(&mut self) {
+        self.top_mut().regs[..=5].fill(Value::uninit());
+    }
+
+    /// Changes every register and stack cell, of all frames, for which the test holds.
+    pub fn change_values(
+        &mut self,
+        test: impl Fn(&Value) -> bool,
+        mut change: impl FnMut(&mut Value),
+    ) {
+        for frame in &mut self.frames {
+            let found = frame.regs.iter().any(&test)
+                || frame.stack.cells().iter().any(|cell| test(&cell.value));
+            if !found {
+                continue;
+            }
+            let frame = Rc::make_mut(frame);
+            for value in &mut frame.regs {
+                if test(value) {
+                    change(value);
+                }
+            }
+            for cell in frame.stack.cells_mut() {
+                if test(&cell.value) {
+                    change(&mut cell.value);
+                    if cell.value.kind == Kind::Uninit {
+                        cell.value = Value::any();
+                    }
+                }
+            }
+        }
+    }
+
+    /// A resource is given back: pointers to it are no longer valid.
+    pub fn release(&mut self, reference: Id) {
+        self.references.retain(|held| held.id != reference);
+        self.change_values(
+            |value| value.reference == reference,
+            |value| *value = Value::uninit(),
+        );
+    }
+}
+
+impl core::fmt::Display for State {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let depth = self.frames.len() - 1;
+        let mut parts = Vec::new();
+        if depth > 0 {
+            parts.push(format!("frame{depth}:"));
+        }
+        for (number, value) in self.top().regs.iter().enumerate() {
+            if value.kind != Kind::Uninit {
+                parts.push(format!("R{number}={value}"));
+            }
+        }
+        for cell in self.top().stack.cells() {
+            let offset = i64::from(cell.at) - super::stack::SIZE as i64;
+            parts.push(format!("fp{offset}={}", cell.value));
+        }
+        for held in &self.references {
+            parts.push(format!("refs={}", held.id));
+        }
+        f.write_str(&parts.join(" "))
+    }
+}

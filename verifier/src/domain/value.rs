@@ -1,0 +1,234 @@
+//! What a register or a stack cell holds.
+
+use core::fmt;
+
+use super::scalar::Scalar;
+
+/// A 64-bit number.
+pub type Number = Scalar<u64>;
+
+/// Kind of a value.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Kind {
+    /// Never written, or no longer valid; may not be read.
+    Uninit,
+    /// Something that was written, but of different kinds on different paths; may be copied,
+    /// nothing else.
+    Any,
+    /// A number.
+    Scalar,
+    /// The context.
+    Ctx,
+    /// The plain memory of a program of type [`bpftime_isa::ProgType::Memory`].
+    Memory,
+    /// The stack of the frame with this depth; offsets are relative to its `r10`.
+    Stack {
+        /// Depth of the frame, 0 for the main program.
+        frame: u8,
+    },
+    /// A map, as helpers take it.
+    Map {
+        /// Index in [`bpftime_isa::Program::maps`].
+        map: u32,
+    },
+    /// A value of a map.
+    MapValue {
+        /// Index in [`bpftime_isa::Program::maps`].
+        map: u32,
+    },
+    /// A byte of the packet, relative to its start.
+    Packet,
+    /// A byte of the packet's metadata, relative to its start.
+    PacketMeta,
+    /// The end of the packet.
+    PacketEnd,
+    /// A ring buffer record.
+    Record {
+        /// Bytes.
+        size: u32,
+    },
+    /// A function, for helpers that call back.
+    Func {
+        /// First slot.
+        entry: u32,
+    },
+}
+
+/// Identity of a value; 0 is none.
+pub type Id = u32;
+
+/// What a register or a stack cell holds.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Value {
+    /// Kind.
+    pub kind: Kind,
+    /// May be null instead; then no offset was added.
+    pub nullable: bool,
+    /// Constant part of a pointer's offset in bytes.
+    pub delta: i32,
+    /// Number, or variable part of a pointer's offset.
+    pub number: Number,
+    /// Scalars: values with the same identity are equal. Nullable pointers: values with the same
+    /// identity are null together. Packet pointers with a variable offset: values with the same
+    /// identity have the same variable offset.
+    pub id: Id,
+    /// The acquired resource that the pointer stands for.
+    pub reference: Id,
+    /// Packet pointers: bytes from offset `delta == 0` that are known to be in the packet.
+    pub range: u32,
+}
+
+impl Value {
+    /// Not readable.
+    pub fn uninit() -> Self {
+        Self::pointer(Kind::Uninit)
+    }
+
+    /// Readable, of unknown kind.
+    pub fn any() -> Self {
+        Self::pointer(Kind::Any)
+    }
+
+    /// Any number.
+    pub fn unknown() -> Self {
+        Self::scalar(Number::unknown())
+    }
+
+    /// A number.
+    pub fn scalar(number: Number) -> Self {
+        Self {
+            number,
+            ..Self::pointer(Kind::Scalar)
+        }
+    }
+
+    /// One number.
+    pub fn constant(value: u64) -> Self {
+        Self::scalar(Number::constant(value))
+    }
+
+    /// A pointer without offset that is not null.
+    pub fn pointer(kind: Kind) -> Self {
+        Self {
+            kind,
+            nullable: false,
+            delta: 0,
+            number: Number::constant(0),
+            id: 0,
+            reference: 0,
+            range: 0,
+        }
+    }
+
+    /// Whether it is a number.
+    pub fn is_scalar(&self) -> bool {
+        self.kind == Kind::Scalar
+    }
+
+    /// Whether it may be a pointer, so that copying it out would leak an address.
+    pub fn may_be_pointer(&self) -> bool {
+        !matches!(self.kind, Kind::Uninit | Kind::Scalar)
+    }
+
+    /// The number, if it is a scalar of which only one is possible.
+    pub fn as_constant(&self) -> Option<u64> {
+        if self.is_scalar() {
+            self.number.as_constant()
+        } else {
+            None
+        }
+    }
+
+    /// Whole offset of a pointer, modulo 2^64.
+    pub fn offset(&self) -> Number {
+        if self.delta == 0 {
+            return self.number;
+        }
+        self.number
+            .add(Number::constant(i64::from(self.delta) as u64))
+    }
+
+    /// Offset of a pointer, if only one is possible.
+    pub fn constant_offset(&self) -> Option<i64> {
+        self.offset().as_constant().map(|offset| offset as i64)
+    }
+
+    /// Whether kinds of both are the same for partitioning: type, map, nullness.
+    pub fn same_shape(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.nullable == other.nullable
+    }
+
+    /// The kernel's name of the kind, as in `invalid mem access 'scalar'`.
+    pub fn kernel_kind(&self) -> &'static str {
+        match (self.kind, self.nullable) {
+            (Kind::Uninit | Kind::Any, _) => "?",
+            (Kind::Scalar, _) => "scalar",
+            (Kind::Ctx, _) => "ctx",
+            (Kind::Memory, _) => "mem",
+            (Kind::Stack { .. }, _) => "fp",
+            (Kind::Map { .. }, _) => "map_ptr",
+            (Kind::MapValue { .. }, false) => "map_value",
+            (Kind::MapValue { .. }, true) => "map_value_or_null",
+            (Kind::Packet, _) => "pkt",
+            (Kind::PacketMeta, _) => "pkt_meta",
+            (Kind::PacketEnd, _) => "pkt_end",
+            (Kind::Record { .. }, false) => "ringbuf_mem",
+            (Kind::Record { .. }, true) => "ringbuf_mem_or_null",
+            (Kind::Func { .. }, _) => "func",
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(value) = self.as_constant() {
+            return write!(f, "{}", value as i64);
+        }
+        write!(f, "{}(", self.kernel_kind())?;
+        let mut parts = Vec::new();
+        if self.id != 0 {
+            parts.push(format!("id={}", self.id));
+        }
+        if self.reference != 0 {
+            parts.push(format!("ref_obj_id={}", self.reference));
+        }
+        match self.kind {
+            Kind::Map { map } | Kind::MapValue { map } => parts.push(format!("map={map}")),
+            Kind::Stack { frame } => parts.push(format!("frame={frame}")),
+            Kind::Record { size } => parts.push(format!("sz={size}")),
+            _ => {}
+        }
+        if self.delta != 0 {
+            parts.push(format!("off={}", self.delta));
+        }
+        if matches!(self.kind, Kind::Packet | Kind::PacketMeta) {
+            parts.push(format!("r={}", self.range));
+        }
+        if self.is_scalar() || self.number.as_constant() != Some(0) {
+            describe_number(self.number, &mut parts);
+        }
+        write!(f, "{})", parts.join(","))
+    }
+}
+
+/// Bounds and bits in the kernel's notation, as far as they say something.
+fn describe_number(number: Number, parts: &mut Vec<String>) {
+    let (umin, umax) = number.unsigned();
+    let (smin, smax) = number.signed();
+    if (smin as i64, smax as i64) != (i64::MIN, i64::MAX) && (smin, smax) != (umin, umax) {
+        parts.push(format!("smin={},smax={}", smin as i64, smax as i64));
+    }
+    if (umin, umax) != (0, u64::MAX) {
+        parts.push(format!("umin={umin},umax={umax}"));
+    }
+    let (umin32, umax32) = number.narrow.unsigned();
+    if (umin32, umax32) != (0, u32::MAX) && (u64::from(umin32), u64::from(umax32)) != (umin, umax) {
+        parts.push(format!("umin32={umin32},umax32={umax32}"));
+    }
+    if number.bits.mask != u64::MAX {
+        parts.push(format!(
+            "var_off=({:#x}; {:#x})",
+            number.bits.value, number.bits.mask
+        ));
+    }
+}

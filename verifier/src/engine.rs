@@ -1,0 +1,419 @@
+//! The analysis of eBPF programs as a [`Domain`] for the fixpoint iteration.
+//!
+//! Each block holds a bounded set of states. States of different shape (kinds of registers,
+//! maps, nullness) stay apart up to a budget; beyond it they are joined.
+
+use bpftime_isa::{CallTarget, Decoded, Instruction};
+use petgraph::graph::NodeIndex;
+
+use crate::assertion::{Assertion, assertions};
+use crate::cfg::Cfg;
+use crate::check::{Failure, check};
+use crate::diagnostic::Code;
+use crate::domain::join::{How, join};
+use crate::domain::order::covers;
+use crate::domain::state::State;
+use crate::env::Env;
+use crate::facts::Cost;
+use crate::fixpoint::{Domain, LoopRule};
+use crate::liveness::RegSet;
+use crate::structure::Index;
+use crate::transfer::{Notes, branch, step};
+
+/// A failure, and where.
+pub(crate) struct Located {
+    pub(crate) failure: Failure,
+    pub(crate) index: Index,
+    pub(crate) instance: usize,
+    /// State before the instruction, if there is one.
+    pub(crate) state: Option<Box<State>>,
+}
+
+/// The analysis in progress.
+pub(crate) struct Engine<'a> {
+    env: &'a Env<'a>,
+    code: &'a [Decoded],
+    cfg: &'a Cfg,
+    live: &'a [RegSet],
+    assertions: Vec<Vec<Assertion>>,
+    /// For each node, whether it heads a loop that ends by itself (`may_goto`).
+    widened: Vec<bool>,
+    /// For each node, whether states from several places meet there.
+    meets: Vec<bool>,
+    pub(crate) notes: Notes,
+    /// For each instruction, whether it was reached.
+    pub(crate) reached: Vec<bool>,
+    /// Bytes of stack by function.
+    pub(crate) stack: Vec<u32>,
+    /// Greatest number of instructions of a run; `u64::MAX` if not known.
+    pub(crate) longest: u64,
+    pub(crate) cost: Cost,
+    alive: usize,
+}
+
+impl<'a> Engine<'a> {
+    pub(crate) fn new(
+        env: &'a Env<'a>,
+        code: &'a [Decoded],
+        cfg: &'a Cfg,
+        live: &'a [RegSet],
+        widened: Vec<bool>,
+        functions: usize,
+    ) -> Self {
+        let meets = cfg
+            .graph
+            .node_indices()
+            .map(|node| {
+                cfg.graph
+                    .neighbors_directed(node, petgraph::Direction::Incoming)
+                    .nth(1)
+                    .is_some()
+            })
+            .collect();
+        Self {
+            env,
+            code,
+            cfg,
+            live,
+            assertions: code.iter().map(|d| assertions(&d.insn)).collect(),
+            widened,
+            meets,
+            notes: Notes::default(),
+            reached: vec![false; code.len()],
+            stack: vec![0; functions],
+            longest: 0,
+            cost: Cost::default(),
+            alive: 1,
+        }
+    }
+
+    fn at(
+        &self,
+        node: NodeIndex,
+        index: Index,
+        state: Option<&State>,
+        failure: Failure,
+    ) -> Located {
+        Located {
+            failure,
+            index,
+            instance: self.cfg.graph[node].instance,
+            state: state.map(|state| Box::new(state.clone())),
+        }
+    }
+
+    /// Counts a step, and refuses one too many.
+    fn count(&mut self, node: NodeIndex, index: Index, state: &mut State) -> Result<(), Located> {
+        self.cost.steps += 1;
+        state.executed = state.executed.saturating_add(1);
+        if let Some(reached) = self.reached.get_mut(index as usize) {
+            *reached = true;
+        }
+        let limit = self.env.options.budget.max_steps;
+        if self.cost.steps <= limit {
+            return Ok(());
+        }
+        let failure = Failure::new(
+            Code::Complexity,
+            format!("at most {limit} abstract steps"),
+            "the program needs more",
+            format!(
+                "BPF program is too large. Processed {} insn",
+                self.cost.steps
+            ),
+        );
+        Err(self.at(node, index, None, failure))
+    }
+
+    /// Carries one state through a block.
+    fn carry(
+        &mut self,
+        node: NodeIndex,
+        mut state: State,
+        out: &mut Vec<(NodeIndex, State)>,
+    ) -> Result<(), Located> {
+        let cfg = self.cfg;
+        let block = &cfg.graph[node];
+        for index in block.first..block.end {
+            let decoded = self.code[index as usize];
+            self.count(node, index, &mut state)?;
+            for position in 0..self.assertions[index as usize].len() {
+                let assertion = self.assertions[index as usize][position];
+                if let Err(failure) = check(self.env, &state, &assertion) {
+                    return Err(self.at(node, index, Some(&state), failure));
+                }
+            }
+            match decoded.insn {
+                Instruction::Jump { .. } => {
+                    out.extend(block.target.map(|to| (to, state)));
+                    return Ok(());
+                }
+                Instruction::Branch {
+                    cond,
+                    width,
+                    dst,
+                    src,
+                    ..
+                } => {
+                    for (to, taken) in [(block.next, false), (block.target, true)] {
+                        let after = branch(state.clone(), cond, width, dst, src, taken);
+                        out.extend(to.zip(after));
+                    }
+                    return Ok(());
+                }
+                Instruction::MayGoto { .. } => {
+                    out.extend(block.next.map(|to| (to, state.clone())));
+                    out.extend(block.target.map(|to| (to, state)));
+                    return Ok(());
+                }
+                Instruction::Call(CallTarget::Local(_)) => {
+                    state.push();
+                    out.extend(block.target.map(|to| (to, state)));
+                    return Ok(());
+                }
+                Instruction::Exit => {
+                    self.leave(&mut state, out, block.next);
+                    return Ok(());
+                }
+                insn => {
+                    let result = step(self.env, &mut self.notes, &mut state, decoded.slot, &insn);
+                    if let Err(failure) = result {
+                        return Err(self.at(node, index, Some(&state), failure));
+                    }
+                    if matches!(insn, Instruction::LoadPacket { .. }) {
+                        // It may also end the program here.
+                        self.longest = self.longest.max(state.executed);
+                    }
+                }
+            }
+        }
+        out.extend(block.next.map(|to| (to, state)));
+        Ok(())
+    }
+
+    fn leave(
+        &mut self,
+        state: &mut State,
+        out: &mut Vec<(NodeIndex, State)>,
+        next: Option<NodeIndex>,
+    ) {
+        match next {
+            None => self.longest = self.longest.max(state.executed),
+            Some(to) => {
+                let mut returned = state.clone();
+                returned.pop();
+                out.push((to, returned));
+            }
+        }
+    }
+
+    /// Adds what frames used in a block to their functions.
+    fn collect_stack(&mut self, node: NodeIndex) {
+        let mut chain = Vec::new();
+        let mut at = Some(self.cfg.graph[node].instance);
+        while let Some(instance) = at.and_then(|at| self.cfg.instances.get(at)) {
+            chain.push(instance.function);
+            at = instance.caller.map(|(caller, _)| caller);
+        }
+        for (function, used) in chain.iter().rev().zip(&mut self.notes.stack) {
+            if let Some(stack) = self.stack.get_mut(*function) {
+                *stack = (*stack).max(*used);
+            }
+            *used = 0;
+        }
+    }
+
+    /// Whether two states differ in what makes paths worth keeping apart.
+    fn same_shape(a: &State, b: &State) -> bool {
+        a.depth() == b.depth()
+            && a.references.len() == b.references.len()
+            && a.differing_frames(b).all(|(_, x, y)| {
+                let regs = x.regs.iter().zip(&y.regs);
+                let mut pointers = x
+                    .stack
+                    .cells()
+                    .iter()
+                    .filter(|cell| !cell.value.is_scalar());
+                let mut others = y
+                    .stack
+                    .cells()
+                    .iter()
+                    .filter(|cell| !cell.value.is_scalar());
+                regs.into_iter().all(|(p, q)| p.same_shape(q))
+                    && loop {
+                        match (pointers.next(), others.next()) {
+                            (None, None) => break true,
+                            (Some(p), Some(q)) if p.at == q.at && p.value.same_shape(&q.value) => {}
+                            _ => break false,
+                        }
+                    }
+            })
+    }
+}
+
+impl Domain for Engine<'_> {
+    type State = State;
+    type Error = Located;
+
+    fn transfer(
+        &mut self,
+        node: NodeIndex,
+        states: Vec<State>,
+        out: &mut Vec<(NodeIndex, State)>,
+    ) -> Result<(), Located> {
+        self.alive = self.alive.saturating_sub(states.len());
+        for state in states {
+            self.carry(node, state, out)?;
+        }
+        self.collect_stack(node);
+        Ok(())
+    }
+
+    fn insert(
+        &mut self,
+        node: NodeIndex,
+        set: &mut Vec<State>,
+        mut state: State,
+    ) -> Result<(), Located> {
+        let first = self.cfg.graph[node].first;
+        if let Some(live) = self.live.get(first as usize) {
+            state.keep_registers(*live);
+        }
+        let budget = &self.env.options.budget;
+        if !self.meets[node.index()] && set.len() < budget.states_per_block {
+            self.alive += 1;
+            set.push(state);
+            return self.check_alive(node, first);
+        }
+        let leaks = self.env.options.allow_ptr_leaks;
+        for known in set.iter_mut() {
+            if covers(known, &state, leaks) {
+                known.executed = known.executed.max(state.executed);
+                return Ok(());
+            }
+            if covers(&state, known, leaks) {
+                state.executed = state.executed.max(known.executed);
+                *known = state;
+                return Ok(());
+            }
+        }
+        let alike = |known: &&mut State| Self::same_shape(known, &state);
+        let shape_count = set.iter_mut().filter(alike).count();
+        if shape_count < budget.states_per_shape && set.len() < budget.states_per_block {
+            self.alive += 1;
+            set.push(state);
+            return self.check_alive(node, first);
+        }
+        // Over budget: joined with the latest of the same shape, else with any that can be.
+        let position = set
+            .iter()
+            .rposition(|known| Self::same_shape(known, &state))
+            .into_iter()
+            .chain((0..set.len()).rev());
+        for position in position {
+            if let Some(joined) = join(&set[position], &state, How::Join, &mut self.notes.last_id) {
+                set[position] = joined;
+                return Ok(());
+            }
+        }
+        self.alive += 1;
+        set.push(state);
+        self.check_alive(node, first)
+    }
+
+    fn covered(&self, special: &[State], general: &[State]) -> bool {
+        let leaks = self.env.options.allow_ptr_leaks;
+        special
+            .iter()
+            .all(|s| general.iter().any(|g| covers(g, s, leaks)))
+    }
+
+    fn loop_rule(&self, head: NodeIndex) -> LoopRule {
+        if self.widened.get(head.index()) == Some(&true) {
+            LoopRule::Widen
+        } else {
+            LoopRule::Unroll
+        }
+    }
+
+    fn widen(
+        &mut self,
+        head: NodeIndex,
+        seen: &mut Vec<State>,
+        back: Vec<State>,
+    ) -> Result<Vec<State>, Located> {
+        let leaks = self.env.options.allow_ptr_leaks;
+        let mut fresh: Vec<State> = Vec::new();
+        for mut state in back {
+            // How often the loop goes round is not known.
+            state.executed = u64::MAX;
+            if seen.iter().any(|known| covers(known, &state, leaks)) {
+                continue;
+            }
+            let position = seen
+                .iter()
+                .rposition(|known| Self::same_shape(known, &state))
+                .or_else(|| {
+                    let full = seen.len() >= self.env.options.budget.states_per_block;
+                    full.then_some(seen.len() - 1)
+                });
+            let widened = position.and_then(|position| {
+                let known = &seen[position];
+                let wide = join(known, &state, How::Widen, &mut self.notes.last_id)?;
+                Some((position, wide))
+            });
+            match widened {
+                Some((position, mut wide)) => {
+                    wide.executed = u64::MAX;
+                    seen[position] = wide.clone();
+                    fresh.push(wide);
+                }
+                None if seen.len() > 4 * self.env.options.budget.states_per_block => {
+                    return Err(self.endless(head, u32::MAX));
+                }
+                None => {
+                    seen.push(state.clone());
+                    fresh.push(state);
+                }
+            }
+        }
+        Ok(fresh)
+    }
+
+    fn endless(&self, head: NodeIndex, passes: u32) -> Located {
+        let block = &self.cfg.graph[head];
+        let slot = self.code[block.first as usize].slot;
+        let failure = Failure::new(
+            Code::Termination,
+            "a loop whose end is proved",
+            format!("after {passes} passes it goes on as before"),
+            format!("infinite loop detected at insn {slot}"),
+        );
+        self.at(head, block.first, None, failure)
+    }
+
+    fn max_passes(&self) -> u32 {
+        self.env.options.budget.max_passes
+    }
+
+    fn remember(&self, states: &[State]) -> Vec<State> {
+        states.to_vec()
+    }
+}
+
+impl Engine<'_> {
+    fn check_alive(&mut self, node: NodeIndex, first: Index) -> Result<(), Located> {
+        self.cost.peak_states = self.cost.peak_states.max(self.alive);
+        let limit = self.env.options.budget.max_live_states;
+        if self.alive <= limit {
+            return Ok(());
+        }
+        let failure = Failure::new(
+            Code::Complexity,
+            format!("at most {limit} states at one time"),
+            "the program needs more",
+            "BPF program is too large. Too many states",
+        );
+        Err(self.at(node, first, None, failure))
+    }
+}

@@ -1,0 +1,257 @@
+//! Functions and jumps: the rules that hold for every slot, reached or not.
+//!
+//! Reads: decoded instructions. Throws: jumps and calls to places where no instruction begins,
+//! jumps between functions, functions without an end, recursion, calls too deep.
+//! Invariant afterwards: every jump leads to an instruction of its function, and following
+//! instructions one by one never leaves a function.
+
+use bpftime_abi::MAX_CALL_FRAMES;
+use bpftime_isa::{CallTarget, Decoded, Imm64, Instruction};
+
+use crate::diagnostic::Code;
+
+/// Index of a decoded instruction.
+pub(crate) type Index = u32;
+
+/// A structural fault.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Fault {
+    pub(crate) code: Code,
+    pub(crate) index: Index,
+    pub(crate) needed: String,
+    pub(crate) known: String,
+    pub(crate) kernel_message: String,
+}
+
+/// A function: a run of instructions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Function {
+    /// First instruction.
+    pub(crate) first: Index,
+    /// One past the last instruction.
+    pub(crate) end: Index,
+}
+
+/// The functions of a program.
+#[derive(Debug)]
+pub(crate) struct Structure {
+    /// By first instruction; the main program is the first.
+    pub(crate) functions: Vec<Function>,
+    /// Decoded index by slot; `u32::MAX` for second halves of wide instructions.
+    index_of_slot: Vec<Index>,
+}
+
+impl Structure {
+    /// Finds the functions and checks the rules.
+    pub(crate) fn new(code: &[Decoded]) -> Result<Self, Fault> {
+        let slots = code
+            .last()
+            .map_or(0, |last| last.slot as usize + last.insn.slots());
+        let mut index_of_slot = vec![Index::MAX; slots];
+        for (index, decoded) in code.iter().enumerate() {
+            if let Some(entry) = index_of_slot.get_mut(decoded.slot as usize) {
+                *entry = index as Index;
+            }
+        }
+        let mut structure = Self {
+            functions: Vec::new(),
+            index_of_slot,
+        };
+        structure.find_functions(code)?;
+        structure.check_jumps(code)?;
+        structure.check_calls(code)?;
+        Ok(structure)
+    }
+
+    /// The instruction that begins `delta` slots after the slot after `index`.
+    fn target(&self, code: &[Decoded], index: Index, delta: i32) -> Result<Index, Fault> {
+        let slot = code[index as usize].slot;
+        let to = i64::from(slot) + 1 + i64::from(delta);
+        let found = usize::try_from(to)
+            .ok()
+            .and_then(|to| self.index_of_slot.get(to));
+        match found {
+            None => Err(Fault {
+                code: Code::JumpOutOfRange,
+                index,
+                needed: format!(
+                    "a target from 0 to {}",
+                    self.index_of_slot.len().wrapping_sub(1)
+                ),
+                known: format!("the target is {to}"),
+                kernel_message: format!("jump out of range from insn {slot} to {to}"),
+            }),
+            Some(&Index::MAX) => Err(Fault {
+                code: Code::JumpIntoWide,
+                index,
+                needed: "a target where an instruction begins".into(),
+                known: format!("{to} is the second half of a 64-bit load"),
+                kernel_message: format!("jump into the middle of ldimm64 insn {to}"),
+            }),
+            Some(&target) => Ok(target),
+        }
+    }
+
+    /// Target of the jump, if the instruction is one.
+    pub(crate) fn jump_target(&self, code: &[Decoded], index: Index) -> Option<Index> {
+        let delta = jump_delta(&code.get(index as usize)?.insn)?;
+        self.target(code, index, delta).ok()
+    }
+
+    /// First instruction of the function that is called or whose address is taken.
+    pub(crate) fn function_target(&self, code: &[Decoded], index: Index) -> Option<Index> {
+        let delta = function_delta(&code.get(index as usize)?.insn)?;
+        self.target(code, index, delta).ok()
+    }
+
+    /// Which function holds the instruction.
+    pub(crate) fn function_of(&self, index: Index) -> usize {
+        self.functions
+            .partition_point(|function| function.first <= index)
+            .saturating_sub(1)
+    }
+
+    fn find_functions(&mut self, code: &[Decoded]) -> Result<(), Fault> {
+        let mut starts = vec![0];
+        for (index, decoded) in code.iter().enumerate() {
+            if let Some(delta) = function_delta(&decoded.insn) {
+                starts.push(self.target(code, index as Index, delta)?);
+            }
+        }
+        starts.sort_unstable();
+        starts.dedup();
+        let ends = starts.iter().skip(1).copied().chain([code.len() as Index]);
+        self.functions = starts
+            .iter()
+            .zip(ends)
+            .map(|(&first, end)| Function { first, end })
+            .collect();
+        Ok(())
+    }
+
+    fn check_jumps(&self, code: &[Decoded]) -> Result<(), Fault> {
+        for (number, function) in self.functions.iter().enumerate() {
+            for index in function.first..function.end {
+                let Some(delta) = jump_delta(&code[index as usize].insn) else {
+                    continue;
+                };
+                let target = self.target(code, index, delta)?;
+                if !(function.first..function.end).contains(&target) {
+                    let slot = code[index as usize].slot;
+                    return Err(Fault {
+                        code: Code::JumpAcrossFunctions,
+                        index,
+                        needed: "a target in the same function".into(),
+                        known: format!(
+                            "the target {} is in function {}, the jump in function {number}",
+                            code[target as usize].slot,
+                            self.function_of(target)
+                        ),
+                        kernel_message: format!(
+                            "jump out of range from insn {slot} to {}",
+                            code[target as usize].slot
+                        ),
+                    });
+                }
+            }
+            let last = function.end.saturating_sub(1);
+            let ends = matches!(
+                code[last as usize].insn,
+                Instruction::Exit | Instruction::Jump { .. }
+            );
+            if !ends {
+                return Err(Fault {
+                    code: Code::FallsOff,
+                    index: last,
+                    needed: "an exit or a jump as the last instruction of the function".into(),
+                    known: "execution would go on after the end".into(),
+                    kernel_message: "last insn is not an exit or jmp".into(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Local calls: no recursion, and chains not longer than the frames that there are.
+    fn check_calls(&self, code: &[Decoded]) -> Result<(), Fault> {
+        let count = self.functions.len();
+        let mut callees: Vec<Vec<(usize, Index)>> = vec![Vec::new(); count];
+        for (index, _) in code.iter().enumerate() {
+            if let Some(target) = self.function_target(code, index as Index) {
+                let caller = self.function_of(index as Index);
+                callees[caller].push((self.function_of(target), index as Index));
+            }
+        }
+        // Depth-first over functions with an explicit stack. `height` is the longest chain of
+        // calls that starts in a function, known once all its callees are.
+        let mut height: Vec<Option<usize>> = vec![None; count];
+        let mut open = vec![false; count];
+        for root in 0..count {
+            let mut path = vec![(root, 0)];
+            while let Some((function, next)) = path.pop() {
+                if height[function].is_some() {
+                    continue;
+                }
+                open[function] = true;
+                let Some(&(callee, site)) = callees[function].get(next) else {
+                    let deepest = callees[function]
+                        .iter()
+                        .filter_map(|(callee, _)| height[*callee])
+                        .max();
+                    height[function] = Some(deepest.map_or(1, |below| below + 1));
+                    open[function] = false;
+                    continue;
+                };
+                path.push((function, next + 1));
+                if open[callee] {
+                    return Err(Fault {
+                        code: Code::Recursion,
+                        index: site,
+                        needed: "functions that do not call themselves, directly or not".into(),
+                        known: format!(
+                            "function at {} is called while it runs",
+                            code[self.functions[callee].first as usize].slot
+                        ),
+                        kernel_message: format!(
+                            "recursive call from insn {} to {}",
+                            code[site as usize].slot,
+                            code[self.functions[callee].first as usize].slot
+                        ),
+                    });
+                }
+                if height[callee].is_none() {
+                    path.push((callee, 0));
+                }
+            }
+        }
+        match height.first() {
+            Some(Some(frames)) if *frames > MAX_CALL_FRAMES => Err(Fault {
+                code: Code::CallDepth,
+                index: 0,
+                needed: format!("at most {MAX_CALL_FRAMES} frames"),
+                known: format!("a chain of calls needs {frames}"),
+                kernel_message: format!("the call stack of {frames} frames is too deep !"),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn jump_delta(insn: &Instruction) -> Option<i32> {
+    match *insn {
+        Instruction::Jump { delta, .. } => Some(delta),
+        Instruction::Branch { delta, .. } | Instruction::MayGoto { delta } => Some(delta.into()),
+        _ => None,
+    }
+}
+
+fn function_delta(insn: &Instruction) -> Option<i32> {
+    match *insn {
+        Instruction::Call(CallTarget::Local(delta)) => Some(delta),
+        Instruction::LoadImm64 {
+            value: Imm64::Func { delta },
+            ..
+        } => Some(delta),
+        _ => None,
+    }
+}

@@ -1,0 +1,229 @@
+//! Loads, stores and atomic operations.
+
+use bpftime_abi::map_type::create_flags::BPF_F_RDONLY_PROG;
+use bpftime_isa::{AtomicOp, CtxFieldKind, Instruction, Operand, Reg, Size, Width};
+
+use super::Notes;
+use crate::assertion::fetched;
+use crate::domain::stack::{self, Found};
+use crate::domain::state::State;
+use crate::domain::value::{Kind, Number, Value};
+use crate::env::Env;
+
+/// Where on a stack an access goes: frame, first byte, and how many places are possible.
+struct Place {
+    frame: usize,
+    at: usize,
+    /// Bytes between the least and the greatest possible first byte.
+    slack: usize,
+}
+
+impl Place {
+    fn new(frame: u8, offset: Number) -> Option<Self> {
+        let (least, most) = offset.signed();
+        let at = usize::try_from(stack::SIZE as i64 + least as i64).ok()?;
+        let slack = usize::try_from((most as i64).checked_sub(least as i64)?).ok()?;
+        Some(Self {
+            frame: frame.into(),
+            at,
+            slack,
+        })
+    }
+
+    /// Notes how much of the frame is used.
+    fn note(&self, notes: &mut Notes) {
+        if let Some(used) = notes.stack.get_mut(self.frame) {
+            *used = (*used).max((stack::SIZE - self.at.min(stack::SIZE)) as u32);
+        }
+    }
+}
+
+fn offset(pointer: &Value, off: i16) -> Number {
+    pointer
+        .offset()
+        .add(Number::constant(i64::from(off) as u64))
+}
+
+pub(super) fn load(env: &Env<'_>, notes: &mut Notes, state: &mut State, insn: &Instruction) {
+    let (size, signed, dst, base, off) = match *insn {
+        Instruction::Load {
+            size,
+            signed,
+            dst,
+            base,
+            off,
+        } => (size, signed, dst, base, off),
+        Instruction::LoadAcquire {
+            size,
+            dst,
+            base,
+            off,
+        } => (size, false, dst, base, off),
+        _ => return,
+    };
+    let value = loaded(env, notes, state, base, off, size);
+    state.set(
+        dst,
+        if signed {
+            sign_extended(&value, size)
+        } else {
+            value
+        },
+    );
+}
+
+fn sign_extended(value: &Value, size: Size) -> Value {
+    if value.is_scalar() {
+        Value::scalar(value.number.sign_extend(size.bytes() * 8))
+    } else {
+        Value::scalar(Number::unknown())
+    }
+}
+
+fn loaded(
+    env: &Env<'_>,
+    notes: &mut Notes,
+    state: &mut State,
+    base: Reg,
+    off: i16,
+    size: Size,
+) -> Value {
+    let bytes = size.bytes() as usize;
+    let unknown = Value::scalar(stack::any_of_size(bytes));
+    let pointer = *state.reg(base);
+    let offset = offset(&pointer, off);
+    match pointer.kind {
+        Kind::Stack { frame } => match Place::new(frame, offset) {
+            Some(place) => {
+                place.note(notes);
+                if place.slack > 0 {
+                    return unknown;
+                }
+                match state
+                    .frame(place.frame)
+                    .map(|f| f.stack.read(place.at, bytes))
+                {
+                    Some(Found::Value(value)) => value,
+                    _ => unknown,
+                }
+            }
+            None => unknown,
+        },
+        Kind::Ctx => {
+            let field = offset
+                .as_constant()
+                .and_then(|at| env.layout.readable(at as i64, size.bytes()));
+            match field.map(|field| field.kind) {
+                Some(CtxFieldKind::PacketStart) => Value::pointer(Kind::Packet),
+                Some(CtxFieldKind::PacketEnd) => Value::pointer(Kind::PacketEnd),
+                Some(CtxFieldKind::PacketMeta) => Value::pointer(Kind::PacketMeta),
+                Some(CtxFieldKind::Scalar | CtxFieldKind::UserPointer) | None => unknown,
+            }
+        }
+        Kind::MapValue { map } => frozen_bytes(env, map, offset, bytes).unwrap_or(unknown),
+        _ => unknown,
+    }
+}
+
+/// Bytes of a map that can no longer change.
+fn frozen_bytes(env: &Env<'_>, map: u32, offset: Number, bytes: usize) -> Option<Value> {
+    let map = env.map(map)?;
+    if !map.frozen || map.flags & BPF_F_RDONLY_PROG == 0 || map.max_entries != 1 {
+        return None;
+    }
+    let at = usize::try_from(offset.as_constant()?).ok()?;
+    let contents = map.initial.as_deref()?.get(at..at.checked_add(bytes)?)?;
+    let mut padded = [0; 8];
+    padded.get_mut(..bytes)?.copy_from_slice(contents);
+    Some(Value::constant(u64::from_le_bytes(padded)))
+}
+
+pub(super) fn store(notes: &mut Notes, state: &mut State, insn: &Instruction) {
+    let (size, base, off, value) = match *insn {
+        Instruction::Store {
+            size,
+            base,
+            off,
+            src,
+        } => (size, base, off, crate::check::operand(state, src)),
+        Instruction::StoreRelease {
+            size,
+            base,
+            off,
+            src,
+        } => (
+            size,
+            base,
+            off,
+            crate::check::operand(state, Operand::Reg(src)),
+        ),
+        _ => return,
+    };
+    write(notes, state, base, off, size.bytes() as usize, value);
+}
+
+/// Memory other than stacks is shared or not tracked: writing it changes nothing that is known.
+fn write(notes: &mut Notes, state: &mut State, base: Reg, off: i16, bytes: usize, value: Value) {
+    let pointer = *state.reg(base);
+    let Kind::Stack { frame } = pointer.kind else {
+        return;
+    };
+    let Some(place) = Place::new(frame, offset(&pointer, off)) else {
+        return;
+    };
+    place.note(notes);
+    let Some(frame) = state.frame_mut(place.frame) else {
+        return;
+    };
+    if place.slack == 0 {
+        frame.stack.write(place.at, bytes, value);
+    } else {
+        frame.stack.may_write(place.at, place.slack + bytes);
+    }
+}
+
+/// What a helper writes: `least` bytes for certain, up to `most`.
+pub(super) fn helper_writes(
+    notes: &mut Notes,
+    state: &mut State,
+    argument: &crate::check::MemoryArgument,
+) {
+    let Kind::Stack { frame } = argument.pointer.kind else {
+        return;
+    };
+    let Some(place) = Place::new(frame, argument.offset()) else {
+        return;
+    };
+    place.note(notes);
+    if !argument.writes {
+        return;
+    }
+    let (least, most) = (argument.least as usize, argument.most as usize);
+    let Some(frame) = state.frame_mut(place.frame) else {
+        return;
+    };
+    frame.stack.may_write(place.at, place.slack + most);
+    if place.slack == 0 {
+        frame.stack.write_unknown(place.at, least);
+    }
+}
+
+pub(super) fn atomic(
+    notes: &mut Notes,
+    state: &mut State,
+    op: AtomicOp,
+    width: Width,
+    base: Reg,
+    off: i16,
+    src: Reg,
+) {
+    let bytes = match width {
+        Width::W32 => 4,
+        Width::W64 => 8,
+    };
+    let unknown = Value::scalar(stack::any_of_size(bytes));
+    write(notes, state, base, off, bytes, unknown);
+    if let Some(result) = fetched(op, src) {
+        state.set(result, unknown);
+    }
+}

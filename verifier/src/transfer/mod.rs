@@ -1,0 +1,135 @@
+//! What an instruction makes of a state. Relies on its assertions having been checked.
+
+mod alu;
+mod branch;
+mod call;
+mod memory;
+
+use bpftime_isa::{CallTarget, Imm64, Instruction, Reg, Width};
+
+use crate::check::Failure;
+use crate::domain::state::State;
+use crate::domain::value::{Id, Kind, Value};
+use crate::env::Env;
+
+pub(crate) use branch::branch;
+
+/// What the analysis notes beside states.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Notes {
+    /// Last identity in use.
+    pub(crate) last_id: Id,
+    /// Numbers of called helpers.
+    pub(crate) helpers: std::collections::BTreeSet<u32>,
+    /// Indices of maps that were used.
+    pub(crate) maps: std::collections::BTreeSet<u32>,
+    /// Bytes used below `r10`, by depth of the frame, since it was last cleared.
+    pub(crate) stack: [u32; bpftime_abi::MAX_CALL_FRAMES],
+}
+
+impl Notes {
+    pub(crate) fn fresh_id(&mut self) -> Id {
+        self.last_id += 1;
+        self.last_id
+    }
+}
+
+/// Carries the state over an instruction that is neither a jump, a local call nor an exit.
+pub(crate) fn step(
+    env: &Env<'_>,
+    notes: &mut Notes,
+    state: &mut State,
+    slot: u32,
+    insn: &Instruction,
+) -> Result<(), Failure> {
+    match *insn {
+        Instruction::Alu {
+            op,
+            width,
+            dst,
+            src,
+        } => alu::binary(notes, state, op, width, dst, src),
+        Instruction::MovSx {
+            width,
+            from,
+            dst,
+            src,
+        } => {
+            let extended = state.reg(src).number.sign_extend(from.bytes() * 8);
+            let number = match width {
+                Width::W64 => extended,
+                Width::W32 => extended.truncate_half(),
+            };
+            state.set(dst, Value::scalar(number));
+        }
+        Instruction::Neg { width, dst } => {
+            let value = state.reg(dst);
+            let number = alu::number_of(value).neg();
+            let number = match width {
+                Width::W64 => number,
+                Width::W32 => number.truncate_half(),
+            };
+            state.set(dst, Value::scalar(number));
+        }
+        Instruction::ByteOrder { op, size, dst } => {
+            let number = alu::byte_order(op, size, alu::number_of(state.reg(dst)));
+            state.set(dst, Value::scalar(number));
+        }
+        Instruction::LoadImm64 { dst, value } => {
+            let loaded = load_imm(notes, value, slot);
+            state.set(dst, loaded);
+        }
+        Instruction::Load { .. } | Instruction::LoadAcquire { .. } => {
+            memory::load(env, notes, state, insn);
+        }
+        Instruction::Store { .. } | Instruction::StoreRelease { .. } => {
+            memory::store(notes, state, insn);
+        }
+        Instruction::Atomic {
+            op,
+            width,
+            base,
+            off,
+            src,
+        } => memory::atomic(notes, state, op, width, base, off, src),
+        Instruction::LoadPacket { size, .. } => {
+            state.clear_caller_saved();
+            let number = crate::domain::stack::any_of_size(size.bytes() as usize);
+            state.set(Reg::R0, Value::scalar(number));
+        }
+        Instruction::Call(CallTarget::Helper(id)) => {
+            call::helper(env, notes, state, slot, id)?;
+        }
+        Instruction::AddrSpaceCast { dst, .. } => state.set(dst, Value::any()),
+        Instruction::Call(_)
+        | Instruction::Jump { .. }
+        | Instruction::Branch { .. }
+        | Instruction::MayGoto { .. }
+        | Instruction::Exit => {}
+    }
+    Ok(())
+}
+
+fn load_imm(notes: &mut Notes, value: Imm64, slot: u32) -> Value {
+    match value {
+        Imm64::Value(number) => Value::constant(number),
+        Imm64::MapIdx(map) => {
+            notes.maps.insert(map);
+            Value::pointer(Kind::Map { map })
+        }
+        Imm64::MapIdxValue { index, offset } => {
+            notes.maps.insert(index);
+            match i32::try_from(offset) {
+                Ok(delta) => Value {
+                    delta,
+                    ..Value::pointer(Kind::MapValue { map: index })
+                },
+                Err(_) => Value::any(),
+            }
+        }
+        Imm64::Func { delta } => Value::pointer(Kind::Func {
+            entry: slot.wrapping_add(1).wrapping_add_signed(delta),
+        }),
+        Imm64::MapFd(_) | Imm64::MapFdValue { .. } | Imm64::BtfId { .. } => Value::any(),
+    }
+}
