@@ -93,7 +93,9 @@ pub struct HelperProto {
     pub ret: RetType,
     /// Only for programs under a licence compatible with the GPL.
     pub gpl_only: bool,
-    /// Packet pointers are invalid after the call.
+    /// Packet pointers are invalid after the call (`bpf_helper_changes_pkt_data`). `tail_call` is
+    /// not marked, because the caller goes on only if nothing was called; but a subprogram that
+    /// calls it can return to its caller with the packet moved and any value in `r0`.
     pub changes_packet: bool,
 }
 

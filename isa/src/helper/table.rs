@@ -58,7 +58,9 @@ helpers! {
     9 skb_store_bytes(Ctx, Anything, MemRead, ConstSize, Anything) -> Integer, packet;
     10 l3_csum_replace(Ctx, Anything, Anything, Anything, Anything) -> Integer, packet;
     11 l4_csum_replace(Ctx, Anything, Anything, Anything, Anything) -> Integer, packet;
-    12 tail_call(Ctx, ConstMapPtr, Anything) -> Void, packet;
+    // Where it returns it did nothing. A subprogram that calls it may come back to its caller from
+    // the program called, though: with any result, and with the packet moved.
+    12 tail_call(Ctx, ConstMapPtr, Anything) -> Void;
     13 clone_redirect(Ctx, Anything, Anything) -> Integer, packet;
     14 get_current_pid_tgid() -> Integer;
     15 get_current_uid_gid() -> Integer;

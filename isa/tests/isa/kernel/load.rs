@@ -1,10 +1,14 @@
 //! Asks the kernel to verify a program.
 
 use std::ffi::CString;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use bpftime_isa::Insn;
 
+const BPF_MAP_CREATE: libc::c_long = 0;
+const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_MAP_FREEZE: libc::c_long = 22;
 
 /// The beginning of `union bpf_attr` for `BPF_PROG_LOAD`.
 #[repr(C)]
@@ -58,14 +62,7 @@ impl Question<'_> {
         };
         // SAFETY: every address in `attr` is of a buffer that outlives the call and has the length
         // given beside it; the kernel writes only to `log`.
-        let fd = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                BPF_PROG_LOAD,
-                &raw const attr,
-                size_of::<Attr>(),
-            )
-        };
+        let fd = unsafe { bpf(BPF_PROG_LOAD, &attr) };
         let errno = if fd >= 0 {
             // SAFETY: the descriptor was just made and nobody else knows it.
             unsafe { libc::close(fd as i32) };
@@ -76,6 +73,54 @@ impl Question<'_> {
         let end = log.iter().position(|&b| b == 0).unwrap_or(log.len());
         let log = String::from_utf8_lossy(&log[..end]).into_owned();
         Verdict { errno, log }
+    }
+}
+
+/// `bpf()`.
+///
+/// # Safety
+///
+/// `attr` is what the command takes, and the addresses in it are valid for what the command does.
+unsafe fn bpf<T>(command: libc::c_long, attr: &T) -> libc::c_long {
+    // SAFETY: the caller vouches for `attr`.
+    unsafe { libc::syscall(libc::SYS_bpf, command, attr, size_of::<T>()) }
+}
+
+/// A map of the kernel.
+pub(crate) struct Map(OwnedFd);
+
+impl Map {
+    /// Creates a map: type, key size, value size, entries, flags.
+    pub(crate) fn new(attr: [u32; 5]) -> Self {
+        // SAFETY: the attribute holds no address.
+        let fd = unsafe { bpf(BPF_MAP_CREATE, &attr) };
+        let error = std::io::Error::last_os_error();
+        assert!(fd >= 0, "no map {attr:?}: {error}");
+        // SAFETY: the descriptor was just made and nobody else knows it.
+        Self(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+    }
+
+    /// An array of one value that begins with a string, frozen and read-only for programs.
+    pub(crate) fn read_only() -> Self {
+        const BPF_F_RDONLY_PROG: u32 = 1 << 7;
+        let map = Self::new([2, 4, 64, 1, BPF_F_RDONLY_PROG]);
+        let key = 0u32;
+        let value = [0u8; 64];
+        let attr = [
+            map.fd() as u64,
+            &raw const key as u64,
+            &raw const value as u64,
+            0,
+        ];
+        // SAFETY: key and value have the sizes of the map's, and outlive the call.
+        assert_eq!(unsafe { bpf(BPF_MAP_UPDATE_ELEM, &attr) }, 0);
+        // SAFETY: the attribute holds no address.
+        assert_eq!(unsafe { bpf(BPF_MAP_FREEZE, &(map.fd() as u32)) }, 0);
+        map
+    }
+
+    pub(crate) fn fd(&self) -> i32 {
+        self.0.as_raw_fd()
     }
 }
 

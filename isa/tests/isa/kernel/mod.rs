@@ -7,3 +7,4 @@ mod context;
 mod decode;
 mod helper;
 mod load;
+mod prototype;
