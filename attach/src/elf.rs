@@ -348,6 +348,24 @@ impl Elf {
         Some(self.functions.get(next).map_or(end, |f| f.offset.min(end)))
     }
 
+    /// Bytes between the end of the function before and `offset`; 0 if the end is not known.
+    pub fn gap_before(&self, offset: u64) -> u64 {
+        let before = self.functions.partition_point(|f| f.offset < offset);
+        let Some(nearest) = before.checked_sub(1).and_then(|i| self.functions.get(i)) else {
+            return 0;
+        };
+        // Aliases of the nearest one, one of which may know its size.
+        let ends = self.functions.get(..before).unwrap_or_default();
+        let end = ends
+            .iter()
+            .rev()
+            .take_while(|f| f.offset == nearest.offset)
+            .filter(|f| f.size > 0)
+            .map(|f| f.offset.saturating_add(f.size))
+            .max();
+        end.map_or(0, |end| offset.saturating_sub(end))
+    }
+
     /// Finds a function by name: `malloc`, `malloc@GLIBC_2.2.5` or `malloc@@GLIBC_2.2.5`.
     /// Without a version, the default version and global symbols go first.
     pub fn function(&self, name: &str) -> Result<&Function, ElfError> {

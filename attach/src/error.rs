@@ -162,6 +162,14 @@ pub enum Error {
     /// What was asked cannot be done here.
     #[error("{0}")]
     Unsupported(String),
+    /// The file is not mapped for execution.
+    #[error("process {pid} has not loaded {}", path.display())]
+    NotLoaded {
+        /// The process.
+        pid: i32,
+        /// The file.
+        path: PathBuf,
+    },
     /// A site cannot be patched.
     #[error("cannot hook {address:#x} in process {pid}: {reason}")]
     Site {

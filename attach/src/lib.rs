@@ -7,11 +7,15 @@
 //! - [`elf`]: functions of executables and libraries, file offsets and addresses
 //! - [`process`]: what `/proc` says about a process
 //! - [`target`]: stop all threads, read and write memory, make system calls inside
+//! - [`inject`]: the in-target image, hooks, detach
 //! - [`trampoline`]: the patch of a function and the code that it jumps to
 //! - [`error`]: what can go wrong and what the user can do about it
 
 pub mod elf;
 pub mod error;
+pub mod inject;
+mod memfd;
+mod patch;
 pub mod process;
 mod ptrace;
 pub mod target;
@@ -19,5 +23,7 @@ pub mod trampoline;
 
 pub use elf::{Elf, ElfError, Function};
 pub use error::{Error, Result};
+pub use inject::{Injection, detach};
+pub use memfd::NAME_PREFIX;
 pub use process::{FileId, Mapping, Maps};
 pub use target::{Options, Stopped, Target};

@@ -118,6 +118,27 @@ impl Maps {
         Ok(Self { pid, mappings })
     }
 
+    /// The process.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// First address after the main executable, 0 if it is not known.
+    pub(crate) fn executable_end(&self) -> u64 {
+        let Ok(file) = FileId::of(Path::new(&format!("/proc/{}/exe", self.pid))) else { return 0 };
+        self.of_file(file).last().map_or(0, |last| {
+            // What is not in the file (.bss) follows directly.
+            let mut end = last.end;
+            while let Some(next) = self.at(end)
+                && !next.is_file()
+                && next.name.as_os_str().is_empty()
+            {
+                end = next.end;
+            }
+            end
+        })
+    }
+
     /// The mappings, in ascending order of address.
     pub fn iter(&self) -> impl Iterator<Item = &Mapping> {
         self.mappings.iter()

@@ -29,6 +29,8 @@ pub struct Status {
     pub seccomp: Seccomp,
     /// Process ids from our pid namespace (first) to the process's own (last).
     pub namespace_pids: Vec<i32>,
+    /// The same for the thread asked for.
+    pub namespace_tids: Vec<i32>,
     /// User-mode shadow stacks are on, so a return address may not be replaced.
     pub shadow_stack: bool,
 }
@@ -68,6 +70,11 @@ impl Status {
                     text: line.to_owned(),
                 })
         };
+        let ids = |key| {
+            field(key).map_or_else(Vec::new, |(_, _, value)| {
+                value.split_whitespace().filter_map(|v| v.parse().ok()).collect()
+            })
+        };
         Ok(Self {
             tgid: number("Tgid", 0, None)? as i32,
             tracer: number("TracerPid", 0, None)? as i32,
@@ -78,12 +85,8 @@ impl Status {
                 1 => Seccomp::Strict,
                 _ => Seccomp::Filter,
             },
-            namespace_pids: field("NStgid").map_or_else(Vec::new, |(_, _, value)| {
-                value
-                    .split_whitespace()
-                    .filter_map(|v| v.parse().ok())
-                    .collect()
-            }),
+            namespace_pids: ids("NStgid"),
+            namespace_tids: ids("NSpid"),
             shadow_stack: field("x86_Thread_features")
                 .is_some_and(|(_, _, value)| value.split_whitespace().any(|f| f == "shstk")),
         })

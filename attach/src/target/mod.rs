@@ -2,6 +2,7 @@
 
 mod executor;
 mod fds;
+pub mod gaps;
 mod memory;
 mod references;
 mod rseq;

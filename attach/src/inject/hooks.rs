@@ -1,0 +1,405 @@
+//! Hooks: patched functions and the programs that they run.
+
+use std::collections::HashMap;
+use std::mem::{offset_of, size_of};
+
+use bpftime_abi::target::{
+    HOOK_ENTRY, HOOK_RETURN, HookDispatch, HookState, MAX_HOOKS, MAX_PROGRAMS_PER_HOOK, State,
+};
+
+use super::control::JournalHook;
+use super::programs::{ProgramSpec, write_list};
+use super::returns::Returns;
+use super::site::{self, Module};
+use super::{Injection, inside};
+use crate::error::{Error, Result};
+use crate::patch::{self, Change, Outcome};
+use crate::target::Stopped;
+use crate::trampoline::{self, BuildError, Patch, SitePlan, Trampoline};
+
+/// Room set aside for a trampoline.
+const TRAMPOLINE_LEN: u64 = 256;
+
+/// When a hook runs a program.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum When {
+    /// Before the function's first instruction (uprobe).
+    Entry,
+    /// After it has returned (uretprobe).
+    Return,
+}
+
+/// What shall run where.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkSpec<'a> {
+    /// The file.
+    pub module: &'a Module,
+    /// Offset of the function's first instruction in the file.
+    pub offset: u64,
+    /// Entry or return.
+    pub when: When,
+    /// The program.
+    pub program: ProgramSpec,
+}
+
+/// A program at a function; for [`Injection::unlink`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Link(u64);
+
+/// A patched function.
+#[derive(Clone, Debug)]
+pub(super) struct Hook {
+    pub(super) index: usize,
+    pub(super) site: u64,
+    pub(super) patches: Vec<Patch>,
+    returns: bool,
+    trampoline: u64,
+    return_point: u64,
+    /// Record indices in the order in which they run.
+    entry: Vec<usize>,
+    on_return: Vec<usize>,
+    /// The patch is gone; trampoline and index wait until no thread needs them.
+    retired: bool,
+}
+
+impl Injection {
+    /// Runs a program at a function, wherever the file is mapped in the process. All or nothing.
+    pub fn link(&mut self, stopped: &mut Stopped<'_>, spec: &LinkSpec<'_>) -> Result<Link> {
+        let maps = stopped.maps()?;
+        let addresses = maps.code_addresses(spec.module.id(), spec.offset);
+        if addresses.is_empty() {
+            return Err(Error::NotLoaded {
+                pid: stopped.target().pid(),
+                path: spec.module.elf().path().to_owned(),
+            });
+        }
+        let link = Link(self.next_link);
+        self.next_link += 1;
+        self.links.insert(link.0, Vec::new());
+        for address in addresses {
+            if let Err(error) = self.link_at(stopped, link, spec, address) {
+                self.unlink(stopped, link)?;
+                return Err(error);
+            }
+        }
+        Ok(link)
+    }
+
+    /// Takes a program away from its function; the function gets its own bytes back if no other
+    /// program is there. Unknown links are ignored.
+    pub fn unlink(&mut self, stopped: &mut Stopped<'_>, link: Link) -> Result<()> {
+        let target = stopped.target();
+        for (hook, program) in self.links.remove(&link.0).unwrap_or_default() {
+            self.programs.switch_off(target, &self.control, program)?;
+            let Some(entry) = self.hooks.get_mut(&hook) else { continue };
+            entry.entry.retain(|p| *p != program);
+            entry.on_return.retain(|p| *p != program);
+            self.write_lists(stopped, hook)?;
+            if self.hooks.get(&hook).is_some_and(|h| h.entry.is_empty() && h.on_return.is_empty()) {
+                self.remove_hook(stopped, hook)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Addresses of the functions that are patched now.
+    pub fn sites(&self) -> Vec<u64> {
+        self.hooks.values().filter(|hook| !hook.retired).map(|hook| hook.site).collect()
+    }
+
+    fn link_at(
+        &mut self,
+        stopped: &mut Stopped<'_>,
+        link: Link,
+        spec: &LinkSpec<'_>,
+        address: u64,
+    ) -> Result<()> {
+        self.reclaim(stopped)?;
+        let hook = self.hook_for(stopped, spec, address)?;
+        let pid = stopped.target().pid();
+        let result = self.add_program(stopped, link, spec, hook);
+        let empty = |h: &Hook| h.entry.is_empty() && h.on_return.is_empty();
+        if result.is_err() && self.hooks.get(&hook).is_some_and(empty) {
+            self.remove_hook(stopped, hook)?;
+        }
+        tracing::debug!(pid, site = format_args!("{address:#x}"), hook, "linked");
+        result
+    }
+
+    fn add_program(
+        &mut self,
+        stopped: &mut Stopped<'_>,
+        link: Link,
+        spec: &LinkSpec<'_>,
+        index: usize,
+    ) -> Result<()> {
+        let target = stopped.target();
+        let Some(hook) = self.hooks.get_mut(&index) else { return Ok(()) };
+        let list = match spec.when {
+            When::Entry => &mut hook.entry,
+            When::Return => &mut hook.on_return,
+        };
+        if list.len() >= MAX_PROGRAMS_PER_HOOK {
+            return Err(Error::Site {
+                pid: target.pid(),
+                address: hook.site,
+                reason: format!("it runs {MAX_PROGRAMS_PER_HOOK} programs already"),
+            });
+        }
+        let program = self.programs.add(target, &self.control, &spec.program)?;
+        list.push(program);
+        self.links.entry(link.0).or_default().push((index, program));
+        self.write_lists(stopped, index)
+    }
+
+    /// The hook at a site, made or extended to returns if need be.
+    fn hook_for(
+        &mut self,
+        stopped: &mut Stopped<'_>,
+        spec: &LinkSpec<'_>,
+        address: u64,
+    ) -> Result<usize> {
+        let returns = spec.when == When::Return;
+        let old = self.hooks.values().find(|h| h.site == address && !h.retired).cloned();
+        if let Some(old) = &old
+            && (old.returns || !returns)
+        {
+            return Ok(old.index);
+        }
+        let pid = stopped.target().pid();
+        if returns && self.shadow_stack {
+            return Err(Error::Site {
+                pid,
+                address,
+                reason: "the process has a hardware shadow stack, so returns cannot be probed"
+                    .into(),
+            });
+        }
+        let live = self.hooks.values().filter(|h| !h.retired);
+        let plan =
+            site::plan(stopped, spec.module, (spec.offset, address), returns, live)?;
+        let index = self.free_index().ok_or_else(|| Error::Site {
+            pid,
+            address,
+            reason: format!("the process has {MAX_HOOKS} hooks already, which is the most"),
+        })?;
+        let trampoline = self.place_trampoline(stopped, &plan, index, returns)?;
+        let hook = Hook {
+            index,
+            site: address,
+            patches: trampoline.patches.clone(),
+            returns,
+            trampoline: trampoline.address,
+            return_point: trampoline.return_point.unwrap_or(0),
+            entry: old.as_ref().map_or_else(Vec::new, |old| old.entry.clone()),
+            on_return: Vec::new(),
+            retired: false,
+        };
+        let kind = HOOK_ENTRY | if returns { HOOK_RETURN } else { 0 };
+        let record = JournalHook {
+            index,
+            site: address,
+            patches: hook.patches.clone(),
+            trampoline: hook.trampoline,
+            trampoline_len: TRAMPOLINE_LEN,
+            return_point: hook.return_point,
+        };
+        self.control.announce_hook(stopped.target(), &record, kind)?;
+        self.write_dispatch(stopped, &hook)?;
+        self.hooks.insert(index, hook);
+        self.hooks_used = self.hooks_used.max(index + 1);
+        self.write_lists(stopped, index)?;
+        if let Err(error) = self.patch_in(stopped, index, old.as_ref()) {
+            self.remove_hook(stopped, index)?;
+            return Err(error);
+        }
+        self.control.set_hook_state(stopped.target(), index, HookState::Live)?;
+        if let Some(old) = old {
+            // Its programs run from the new one now; its trampoline is no longer jumped to.
+            for places in self.links.values_mut() {
+                for place in places.iter_mut().filter(|(hook, _)| *hook == old.index) {
+                    place.0 = index;
+                }
+            }
+            self.control.set_hook_state(stopped.target(), old.index, HookState::Free)?;
+            if let Some(old) = self.hooks.get_mut(&old.index) {
+                old.retired = true;
+                old.entry.clear();
+            }
+        }
+        Ok(index)
+    }
+
+    /// A record that was never used, so that forked children find what their patches replaced;
+    /// else any that is free.
+    fn free_index(&self) -> Option<usize> {
+        let never_used = self.hooks_used..MAX_HOOKS;
+        never_used.chain(0..MAX_HOOKS).find(|index| !self.hooks.contains_key(index))
+    }
+
+    fn place_trampoline(
+        &mut self,
+        stopped: &mut Stopped<'_>,
+        plan: &SitePlan,
+        index: usize,
+        returns: bool,
+    ) -> Result<Trampoline> {
+        let pid = stopped.target().pid();
+        let refuse = |error: BuildError| Error::Site {
+            pid,
+            address: plan.address,
+            reason: error.to_string(),
+        };
+        let room = self.trampoline_room(stopped, plan.address, TRAMPOLINE_LEN)?;
+        let build = if returns { trampoline::build_return } else { trampoline::build_entry };
+        let built = build(plan, index as u32, &self.dispatchers, room).map_err(refuse);
+        let trampoline = match built {
+            Ok(trampoline) if trampoline.code.len() as u64 <= TRAMPOLINE_LEN => trampoline,
+            other => {
+                self.free_trampoline(room, TRAMPOLINE_LEN);
+                let len = other?.code.len();
+                return Err(Error::Site {
+                    pid,
+                    address: plan.address,
+                    reason: format!("its trampoline would take {len} bytes"),
+                });
+            }
+        };
+        stopped.poke(room, &trampoline.code)?;
+        Ok(trampoline)
+    }
+
+    fn dispatch_at(&self, index: usize) -> u64 {
+        let offset = offset_of!(State, hooks) + index * size_of::<HookDispatch>();
+        self.control.place.state + offset as u64
+    }
+
+    fn write_dispatch(&self, stopped: &Stopped<'_>, hook: &Hook) -> Result<()> {
+        let at = self.dispatch_at(hook.index);
+        for (offset, value) in [
+            (offset_of!(HookDispatch, site), hook.site),
+            (offset_of!(HookDispatch, entry_programs), 0),
+            (offset_of!(HookDispatch, return_programs), 0),
+            (offset_of!(HookDispatch, return_point), hook.return_point),
+        ] {
+            stopped.write(at + offset as u64, &value.to_le_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn write_lists(&self, stopped: &Stopped<'_>, index: usize) -> Result<()> {
+        let Some(hook) = self.hooks.get(&index) else { return Ok(()) };
+        let at = self.dispatch_at(index);
+        let target = stopped.target();
+        let entry = at + offset_of!(HookDispatch, entry_programs) as u64;
+        write_list(target, &self.control, entry, &hook.entry)?;
+        let on_return = at + offset_of!(HookDispatch, return_programs) as u64;
+        write_list(target, &self.control, on_return, &hook.on_return)
+    }
+
+    /// Writes the jumps, the island first. `old` is the hook whose jumps may be there already.
+    fn patch_in(
+        &self,
+        stopped: &mut Stopped<'_>,
+        index: usize,
+        old: Option<&Hook>,
+    ) -> Result<()> {
+        let Some(hook) = self.hooks.get(&index) else { return Ok(()) };
+        for patch in &hook.patches {
+            let mut from = vec![patch.original.clone()];
+            from.extend(
+                old.iter()
+                    .flat_map(|old| &old.patches)
+                    .filter(|p| p.address == patch.address)
+                    .map(|p| p.replacement.clone()),
+            );
+            let end = patch.address + patch.replacement.len() as u64;
+            let site = patch.address == hook.site;
+            let change = Change {
+                address: patch.address,
+                from,
+                to: patch.replacement.clone(),
+                // At the first byte of a site a thread simply finds the jump. Padding is jumped
+                // to only when another hook has its island there, and never run otherwise.
+                no_thread_in: patch.address + u64::from(site || old.is_some())..end,
+            };
+            if patch::replace(stopped, &change)? == Outcome::Foreign {
+                return Err(Error::Site {
+                    pid: stopped.target().pid(),
+                    address: patch.address,
+                    reason: "its code has just been changed by somebody else".into(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a function its own bytes back.
+    fn remove_hook(&mut self, stopped: &mut Stopped<'_>, index: usize) -> Result<()> {
+        let Some(hook) = self.hooks.get_mut(&index) else { return Ok(()) };
+        hook.retired = true;
+        let (site, patches) = (hook.site, hook.patches.clone());
+        let target = stopped.target();
+        self.control.set_hook_state(target, index, HookState::Removing)?;
+        revert(stopped, site, &patches)?;
+        self.control.set_hook_state(target, index, HookState::Free)?;
+        self.reclaim(stopped)
+    }
+
+    /// Makes indices, trampolines and records of what was removed free again, if no thread
+    /// needs them.
+    fn reclaim(&mut self, stopped: &mut Stopped<'_>) -> Result<()> {
+        let retired: Vec<Hook> = self.hooks.values().filter(|h| h.retired).cloned().collect();
+        if (retired.is_empty() && !self.programs.has_retired())
+            || inside::is_busy(stopped, &self.control)?
+        {
+            return Ok(());
+        }
+        self.programs.reclaim();
+        if retired.is_empty() {
+            return Ok(());
+        }
+        let points: HashMap<usize, u64> = retired
+            .iter()
+            .filter(|hook| hook.return_point != 0)
+            .map(|hook| (hook.index, hook.return_point))
+            .collect();
+        let mut returns = Returns::read(stopped, &self.control, points)?;
+        let image = self.control.place.image;
+        let mut ranges = vec![image..self.control.place.state];
+        ranges.extend(retired.iter().map(|h| h.trampoline..h.trampoline + TRAMPOLINE_LEN));
+        if inside::any_reference(stopped, &ranges, &returns)? {
+            return Ok(());
+        }
+        returns.put_back(stopped)?;
+        for hook in retired {
+            self.free_trampoline(hook.trampoline, TRAMPOLINE_LEN);
+            self.hooks.remove(&hook.index);
+        }
+        Ok(())
+    }
+}
+
+/// Writes the original bytes back, the site first; [`Outcome::Foreign`] if somebody else changed
+/// some of them, which then stay.
+pub(super) fn revert(
+    stopped: &mut Stopped<'_>,
+    site: u64,
+    patches: &[Patch],
+) -> Result<Outcome> {
+    let mut outcome = Outcome::Done;
+    for patch in patches.iter().rev() {
+        let len = if patch.address == site { 0 } else { 1 };
+        let change = Change {
+            address: patch.address,
+            from: vec![patch.replacement.clone()],
+            to: patch.original.clone(),
+            // A thread at the jump of an island would run padding.
+            no_thread_in: patch.address..patch.address + len,
+        };
+        if patch::replace(stopped, &change)? == Outcome::Foreign {
+            outcome = Outcome::Foreign;
+        }
+    }
+    Ok(outcome)
+}

@@ -1,0 +1,115 @@
+//! The code around a function's entry, as the planner of patches needs it.
+
+use std::path::Path;
+
+use super::hooks::Hook;
+use crate::elf::{Elf, ElfError};
+use crate::error::{Error, Result};
+use crate::process::FileId;
+use crate::target::Stopped;
+use crate::trampoline::{self, Site, SitePlan};
+
+/// Functions are looked at up to this size.
+const MAX_FUNCTION: u64 = 16 << 20;
+/// Padding is looked for this far before and after a function.
+const PADDING: u64 = 128;
+
+/// An executable or library that can be hooked.
+#[derive(Debug)]
+pub struct Module {
+    elf: Elf,
+    id: FileId,
+}
+
+impl Module {
+    /// Reads a file. For a file as another process sees it, use `/proc/PID/root/...`.
+    pub fn open(path: &Path) -> Result<Self, ElfError> {
+        let elf = Elf::open(path)?;
+        let id = FileId::of(path).map_err(|error| ElfError::Io {
+            path: path.to_owned(),
+            source: match error {
+                Error::File { source, .. } => source,
+                other => std::io::Error::other(other),
+            },
+        })?;
+        Ok(Self { elf, id })
+    }
+
+    /// Symbols and segments.
+    pub fn elf(&self) -> &Elf {
+        &self.elf
+    }
+
+    /// Device and inode.
+    pub fn id(&self) -> FileId {
+        self.id
+    }
+}
+
+/// Decides how to patch the function at `offset` of the file, which is mapped at `address`.
+/// `hooks` are the ones that are in place.
+pub(super) fn plan<'h>(
+    stopped: &Stopped<'_>,
+    module: &Module,
+    (offset, address): (u64, u64),
+    returns: bool,
+    hooks: impl Iterator<Item = &'h Hook> + Clone,
+) -> Result<SitePlan> {
+    let pid = stopped.target().pid();
+    let refuse = |reason: String| Error::Site { pid, address, reason };
+    let elf = module.elf();
+    if elf.executable_segment(offset).is_none() {
+        return Err(refuse(format!("file offset {offset:#x} is not in an executable segment")));
+    }
+    let next = elf.next_function(offset).unwrap_or(offset);
+    let size = match elf.function_at(offset) {
+        Some(function) if function.offset != offset => {
+            return Err(refuse(format!(
+                "it is {} bytes into {}; only the entry of a function can be hooked",
+                offset - function.offset,
+                function.name
+            )));
+        }
+        Some(function) if function.size > 0 => function.size,
+        _ => next - offset,
+    };
+    if returns {
+        let names = elf.functions().iter().filter(|f| f.offset == offset);
+        if let Some(function) = names.clone().find(|f| trampoline::returns_twice(&f.name)) {
+            return Err(refuse(format!(
+                "{} returns more than once, so its return cannot be probed",
+                function.name
+            )));
+        }
+    }
+    if size == 0 || size > MAX_FUNCTION {
+        return Err(refuse(format!("a function of {size} bytes")));
+    }
+    let end = offset + size;
+    let following = elf.next_function(end - 1).unwrap_or(end);
+    let after = following.saturating_sub(end).min(PADDING);
+    let before = elf.gap_before(offset).min(PADDING);
+
+    let start = address - before;
+    let mut bytes = vec![0; (before + size + after) as usize];
+    stopped.read(start, &mut bytes)?;
+    // The function's own bytes where this very function is hooked already. Padding in which other
+    // hooks have a jump no longer looks like padding, and is not used again.
+    for patch in hooks.filter(|hook| hook.site == address).flat_map(|hook| &hook.patches) {
+        let at = patch.address.wrapping_sub(start) as usize;
+        if let Some(place) = bytes.get_mut(at..at.saturating_add(patch.original.len())) {
+            place.copy_from_slice(&patch.original);
+        }
+    }
+    let (padding_before, rest) = bytes.split_at(before as usize);
+    let (code, padding_after) = rest.split_at(size as usize);
+    let entries: Vec<u64> = elf
+        .functions()
+        .iter()
+        .map(|f| f.offset)
+        .filter(|f| *f > offset && *f < offset + 16)
+        .map(|f| address + (f - offset))
+        .collect();
+    let site = Site { address, code, padding_after, padding_before, entries: &entries };
+    trampoline::plan(&site).map_err(|refusal| refuse(refusal.to_string()))
+}
