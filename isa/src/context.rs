@@ -138,3 +138,54 @@ pub fn layout(prog_type: ProgType, attach_type: Option<AttachType>) -> Option<&'
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(prog_type: ProgType) -> &'static CtxLayout {
+        layout(prog_type, None).unwrap()
+    }
+
+    #[test]
+    fn fields_are_in_order_and_inside() {
+        for number in 0..64 {
+            let Some(prog_type) = ProgType::from_u32(number) else {
+                continue;
+            };
+            for attach in [None, Some(AttachType::XDP_DEVMAP)] {
+                let Some(layout) = layout(prog_type, attach) else {
+                    continue;
+                };
+                let mut end = 0;
+                for field in layout.fields {
+                    assert!(field.offset >= end && field.size > 0, "{field:?}");
+                    end = field.end();
+                }
+                assert!(end <= layout.size, "{}", layout.name);
+            }
+        }
+    }
+
+    #[test]
+    fn accesses_that_miss_the_fields() {
+        let skb = of(ProgType::SchedCls);
+        assert_eq!(skb.readable(0, 4).map(|f| f.name), Some("len"));
+        assert_eq!(skb.readable(48, 8).map(|f| f.name), Some("cb"));
+        assert_eq!(skb.writable(50, 2).map(|f| f.name), Some("cb"));
+        // Straddles `data` and `data_end`.
+        assert_eq!(skb.readable(76, 8), None);
+        // A piece of a pointer; a field that is not writable; the wrong size; unaligned.
+        assert_eq!(skb.readable(76, 2), None);
+        assert_eq!(skb.writable(76, 4), None);
+        assert_eq!(skb.writable(8, 2), None);
+        assert_eq!(skb.readable(1, 4), None);
+        for offset in [-1, -8, 192, i64::from(u32::MAX), i64::MIN, i64::MAX] {
+            for size in [0, 1, 3, 8, 16, u32::MAX] {
+                assert_eq!(skb.readable(offset, size), None);
+            }
+        }
+        assert_eq!(skb.readable(0, 0), None);
+        assert_eq!(of(ProgType::Memory).readable(0, 1), None);
+    }
+}

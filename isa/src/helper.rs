@@ -110,3 +110,54 @@ pub fn by_name(name: &str) -> Option<&'static HelperProto> {
     let name = name.strip_prefix("bpf_").unwrap_or(name);
     PROTOS.iter().find(|proto| proto.name == name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn helpers_by_number_and_name() {
+        assert_eq!(proto(0), None);
+        assert_eq!(proto(1).map(|p| p.name), Some("map_lookup_elem"));
+        assert_eq!(proto(211).map(|p| p.name), Some("cgrp_storage_delete"));
+        assert_eq!(proto(212), None);
+        assert_eq!(proto(u32::MAX), None);
+        assert_eq!(by_name("bpf_loop").map(|p| p.id), Some(181));
+        assert_eq!(by_name("ringbuf_reserve").map(|p| p.id), Some(131));
+        assert_eq!(by_name("nothing"), None);
+    }
+
+    #[test]
+    fn names_are_unique() {
+        for proto in PROTOS {
+            assert_eq!(by_name(proto.name), Some(proto));
+        }
+    }
+
+    #[test]
+    fn sizes_follow_memory() {
+        for proto in PROTOS {
+            for (index, arg) in proto.args.iter().enumerate() {
+                let sized = matches!(
+                    arg,
+                    ArgType::MemRead
+                        | ArgType::MemReadOrNull
+                        | ArgType::MemWrite
+                        | ArgType::MemWriteOrNull
+                        | ArgType::UninitMem
+                        | ArgType::UninitMemOrNull
+                );
+                let size = matches!(
+                    proto.args.get(index + 1),
+                    Some(ArgType::ConstSize | ArgType::ConstSizeOrZero)
+                );
+                // `dynptr_from_mem` has its memory under another name.
+                assert!(
+                    sized == size || proto.name == "dynptr_from_mem",
+                    "{}",
+                    proto.name
+                );
+            }
+        }
+    }
+}
