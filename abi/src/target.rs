@@ -39,9 +39,9 @@ pub const MAX_SLOTS: usize = 512;
 /// Slots, from the one that the FS base hashes to, in which a thread's slot can be.
 pub const SLOT_WINDOW: usize = 8;
 /// Return addresses that can be outstanding in one process.
-pub const RETURN_ENTRIES: usize = 32768;
+pub const RETURN_ENTRIES: usize = 65536;
 /// Entries in which the return address for a stack slot can be, counted from a multiple of it.
-pub const RETURN_WINDOW: usize = 8;
+pub const RETURN_WINDOW: usize = 4;
 /// Bytes of private stack of a thread slot. Most of it is for signal handlers: the kernel puts the
 /// frame of a signal that arrives while a program runs on the private stack, unless the handler has
 /// an alternate stack. Untouched pages cost nothing.
@@ -300,21 +300,22 @@ pub struct PtRegs {
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ReturnEntry {
-    /// [`ReturnEntry::key`], with [`RETURN_DONE`] once the function has returned; 0: free.
+    /// [`ReturnEntry::key`]; without [`RETURN_LIVE`] once the function has returned.
     pub key: u64,
     /// What the stack slot held.
     pub return_address: u64,
 }
 
 impl ReturnEntry {
-    /// Address of the stack slot in the low 48 bits (a multiple of 8), hook index above.
+    /// [`RETURN_LIVE`], address of the stack slot in the low 48 bits (a multiple of 8), hook index
+    /// above.
     pub const fn key(stack_slot: u64, hook: usize) -> u64 {
-        stack_slot & RETURN_SLOT_MASK | (hook as u64) << 48
+        stack_slot & RETURN_SLOT_MASK | (hook as u64) << 48 | RETURN_LIVE
     }
 
     /// The stack slot and the hook index of an entry that is in use.
     pub const fn live(&self) -> Option<(u64, usize)> {
-        if self.key == 0 || self.key & RETURN_DONE != 0 {
+        if self.key & RETURN_LIVE == 0 {
             return None;
         }
         Some((self.key & RETURN_SLOT_MASK, (self.key >> 48) as usize))
@@ -324,8 +325,8 @@ impl ReturnEntry {
 /// The stack slot in [`ReturnEntry::key`].
 pub const RETURN_SLOT_MASK: u64 = 0x0000_ffff_ffff_fff8;
 
-/// Set in [`ReturnEntry::key`] when the entry may be used anew.
-pub const RETURN_DONE: u64 = 1;
+/// Set in [`ReturnEntry::key`] of an entry that is in use; others may be taken.
+pub const RETURN_LIVE: u64 = 1;
 
 /// Window in [`State::returns`] in which the entry of a stack slot is (index of the window's
 /// first entry).

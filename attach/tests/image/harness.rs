@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::ptr::{addr_of, addr_of_mut};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, RwLock};
 
 use bpftime_abi::EntryPoint;
 use bpftime_abi::target::{
@@ -26,6 +26,8 @@ pub(crate) struct Harness {
     state: *mut State,
     control: *mut Control,
     next: Mutex<Next>,
+    /// For tests of return probes: one that fills the table of return addresses takes it alone.
+    pub(crate) returns: RwLock<()>,
 }
 
 // SAFETY: the pointers refer to mappings that are never removed; `next` hands out parts of them.
@@ -149,6 +151,7 @@ impl Harness {
                 state,
                 control: control as *mut Control,
                 next: Mutex::default(),
+                returns: RwLock::default(),
             })
         }
     }

@@ -54,11 +54,17 @@ fn measure_the_cost_of_probes() {
     harness.hook(victims::victim_measure::extent(), &return_0, &[]);
     print("entry, returns 0", victims::victim_measure::extent());
     harness.hook(victims::victim_measure_count::extent(), &count, &[]);
-    print("entry, one atomic add", victims::victim_measure_count::extent());
+    print(
+        "entry, one atomic add",
+        victims::victim_measure_count::extent(),
+    );
     harness.hook(victims::victim_measure_none::extent(), &[], &[]);
     print("entry, no program", victims::victim_measure_none::extent());
     harness.hook(victims::victim_measure_return::extent(), &[], &return_0);
-    print("return, returns 0", victims::victim_measure_return::extent());
+    print(
+        "return, returns 0",
+        victims::victim_measure_return::extent(),
+    );
     harness.hook(victims::victim_measure_both::extent(), &return_0, &return_0);
     print("entry and return", victims::victim_measure_both::extent());
 }

@@ -198,6 +198,9 @@ victims! {
     victim_lists: "lea rax, [rdi + 1]" "lea rax, [rax + 1]" "ret";
     victim_cpu: "lea rax, [rdi + 1]" "lea rax, [rax + 1]" "ret";
     victim_fork: "lea rax, [rdi + 1]" "lea rax, [rax + 1]" "ret";
+    victim_many: "lea rax, [rdi + 1]" "lea rax, [rax + 1]" "ret";
+    victim_spin: "lea rax, [rdi + 1]" "lea rax, [rax + 1]" "ret";
+    victim_stress: "lea rax, [rdi + 1]" "lea rax, [rax + 1]" "ret";
     // Ten arguments, four of them on the stack.
     victim_stack_arguments:
         "mov rax, [rsp + 8]" "add rax, [rsp + 16]" "add rax, [rsp + 24]" "add rax, [rsp + 32]" "ret";
@@ -216,6 +219,10 @@ victims! {
         "cmp edi, 2" "jae 7f" "mov eax, edi" "ret"
         "7: push rbx" "push rdi" "dec edi" "call victim_fib" "mov ebx, eax"
         "pop rdi" "sub edi, 2" "push rdi" "call victim_fib" "pop rdi" "add eax, ebx" "pop rbx" "ret";
+    victim_fib_again:
+        "cmp edi, 2" "jae 7f" "mov eax, edi" "ret"
+        "7: push rbx" "push rdi" "dec edi" "call victim_fib_again" "mov ebx, eax"
+        "pop rdi" "sub edi, 2" "push rdi" "call victim_fib_again" "pop rdi" "add eax, ebx" "pop rbx" "ret";
     // Depth rdi, then 0.
     victim_deep: "test rdi, rdi" "jz 7f" "dec rdi" "call victim_deep" "lea rax, [rax + 1]" "ret" "7: xor eax, eax" "ret";
     // Tail calls: a -> b -> c; ping <-> pong.

@@ -2,13 +2,14 @@
 //! [`bpftime_abi::target::ReturnEntry`].
 //!
 //! Only the thread that runs on the stack of a live entry changes the entry; others take over
-//! entries that are free or done, by compare-and-swap.
+//! entries that are not live, by compare-and-swap. The dispatcher does the common cases itself:
+//! a window without a live entry of the stack slot, but with one to be taken.
 
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use bpftime_abi::target::{
-    HookRecord, MAX_HOOKS, RETURN_DONE, RETURN_SLOT_MASK, RETURN_WINDOW, ReturnEntry, return_window,
+    HookRecord, MAX_HOOKS, RETURN_LIVE, RETURN_SLOT_MASK, RETURN_WINDOW, ReturnEntry, return_window,
 };
 
 use crate::header::state;
@@ -20,7 +21,7 @@ use crate::slot;
 ///
 /// # Safety
 ///
-/// Called by the dispatcher only, with the probed thread's stack pointer at function entry and a
+/// Called by the dispatcher only, on the probed thread's stack, with the probed thread's stack pointer at function entry and a
 /// hook index below `MAX_HOOKS`.
 #[unsafe(no_mangle)]
 unsafe extern "sysv64" fn bpftime_record_return(stack_slot: u64, hook: u64) -> bool {
@@ -44,10 +45,8 @@ unsafe extern "sysv64" fn bpftime_record_return(stack_slot: u64, hook: u64) -> b
     let mut free = None;
     for index in 0..RETURN_WINDOW {
         let key = entry(window, index).0.load(Ordering::Relaxed);
-        if key & RETURN_DONE != 0 || key == 0 {
-            if free.is_none() || key == own | RETURN_DONE {
-                free = Some((index, key));
-            }
+        if key & RETURN_LIVE == 0 {
+            free = free.or(Some((index, key)));
         } else if key & RETURN_SLOT_MASK == stack_slot {
             chained |= return_point(key) == return_address;
             if key == own {
@@ -94,8 +93,8 @@ fn forget_others(window: *mut ReturnEntry, stack_slot: u64, own: u64) {
     for index in 0..RETURN_WINDOW {
         let word = entry(window, index).0;
         let key = word.load(Ordering::Relaxed);
-        if key & RETURN_DONE == 0 && key & RETURN_SLOT_MASK == stack_slot && key != own {
-            word.store(key | RETURN_DONE, Ordering::Relaxed);
+        if key & RETURN_LIVE != 0 && key & RETURN_SLOT_MASK == stack_slot && key != own {
+            word.store(key & !RETURN_LIVE, Ordering::Relaxed);
         }
     }
 }
@@ -105,7 +104,7 @@ fn forget_others(window: *mut ReturnEntry, stack_slot: u64, own: u64) {
 fn next_free(window: *mut ReturnEntry, index: usize) -> Option<(usize, u64)> {
     (index..RETURN_WINDOW).find_map(|index| {
         let key = entry(window, index).0.load(Ordering::Relaxed);
-        (key == 0 || key & RETURN_DONE != 0).then_some((index, key))
+        (key & RETURN_LIVE == 0).then_some((index, key))
     })
 }
 
