@@ -26,7 +26,7 @@ pub const BTF_BYTES: u64 = 64 << 20;
 /// Bytes of a kernel configuration, uncompressed.
 pub const KERNEL_CONFIG_BYTES: u64 = 8 << 20;
 /// Steps of matching types for CO-RE, for all relocations of an object together.
-pub const CORE_STEPS: u64 = 50_000_000;
+pub const CORE_STEPS: u64 = 10_000_000;
 
 /// An error if `found` is more than `limit`.
 pub(crate) fn check(what: impl Into<String>, found: u64, limit: u64) -> Result<(), LoadError> {

@@ -53,7 +53,7 @@ impl Maps {
             total = total.saturating_add(section.size);
             let what = format!("bytes of global data, section `{}`", section.name);
             limits::check(what, total, limits::DATA_BYTES)?;
-            let def = data_map(section, btf, object_name)?;
+            let def = data_map(section, object_name);
             let map = maps.add(def)?;
             maps.data.insert(index, map);
         }
@@ -256,11 +256,7 @@ fn is_global_data(section: &Section<'_>) -> bool {
     })
 }
 
-fn data_map(
-    section: &Section<'_>,
-    btf: Option<&Btf>,
-    object_name: &str,
-) -> Result<MapDef, LoadError> {
+fn data_map(section: &Section<'_>, object_name: &str) -> MapDef {
     let read_only = section.name.starts_with(".rodata");
     let initial: Arc<[u8]> = if section.nobits {
         // Within `DATA_BYTES`, as the caller checked.
@@ -268,15 +264,12 @@ fn data_map(
     } else {
         section.data.into()
     };
-    let mut flags = if read_only { BPF_F_RDONLY_PROG } else { 0 };
-    if btf.is_some_and(|btf| has_global_variable(btf, section.name)) {
-        flags |= BPF_F_MMAPABLE;
-    }
-    Ok(global_data_map(
+    let read_only = if read_only { BPF_F_RDONLY_PROG } else { 0 };
+    global_data_map(
         data_map_name(object_name, section.name),
-        flags,
+        BPF_F_MMAPABLE | read_only,
         initial,
-    ))
+    )
 }
 
 /// An array map of one value that holds global variables.
@@ -292,19 +285,6 @@ pub(crate) fn global_data_map(name: String, flags: u32, initial: Arc<[u8]>) -> M
         frozen: flags & BPF_F_RDONLY_PROG != 0,
         initial: Some(initial),
     }
-}
-
-/// User space maps the values only if it can name a variable: one that is not static.
-fn has_global_variable(btf: &Btf, section: &str) -> bool {
-    let datasec = btf
-        .types()
-        .find(|ty| ty.kind == Kind::DataSec && btf.name(ty) == Ok(section));
-    datasec.is_some_and(|datasec| {
-        datasec.variables().any(|variable| {
-            btf.ty(variable.ty)
-                .is_ok_and(|var| var.kind == Kind::Var && var.var_linkage() != 0)
-        })
-    })
 }
 
 /// The name that libbpf gives: at most 15 bytes, from the object's name and the section's.

@@ -15,6 +15,8 @@ mod compat;
 mod find;
 mod patch;
 mod spec;
+#[cfg(test)]
+mod tests;
 mod value;
 
 use bpftime_isa::Insn;

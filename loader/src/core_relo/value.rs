@@ -59,6 +59,8 @@ pub(super) fn change(
         (K::FieldExists | K::TypeExists | K::TypeMatches | K::EnumvalExists, _) => {
             return Ok(Change::checked(Value::number(1), Value::number(exists)));
         }
+        // A type that the target does not have is of size 0 and number 0.
+        (K::TypeSize | K::TypeIdTarget, None) => Value::number(0),
         (_, None) => return Ok(Change::Poison),
         (_, Some(target)) => of(kind, target)?,
     };
