@@ -124,20 +124,49 @@ impl Map {
     }
 }
 
+/// Leaves this thread no capability but `CAP_BPF` and `CAP_NET_ADMIN`.
+pub(crate) fn without_perfmon() {
+    const LINUX_CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+    const CAP_NET_ADMIN: u32 = 12;
+    const CAP_BPF: u32 = 39;
+    // Version and thread (0 is the caller); then effective, permitted and inheritable sets, the
+    // low halves before the high ones.
+    let header = [LINUX_CAPABILITY_VERSION_3, 0];
+    let (low, high) = (1 << CAP_NET_ADMIN, 1 << (CAP_BPF - 32));
+    let sets: [u32; 6] = [low, low, 0, high, high, 0];
+    // SAFETY: both arrays have the layout of version 3 and outlive the call.
+    let done = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) };
+    let error = std::io::Error::last_os_error();
+    assert_eq!(done, 0, "cannot give up capabilities: {error}");
+}
+
 /// Whether the kernel can be asked; prints why not.
 pub(crate) fn available() -> bool {
-    let insns = bpftime_isa::encode(&[mov0(), bpftime_isa::Instruction::Exit]);
-    let question = Question {
-        prog_type: bpftime_isa::ProgType::Kprobe as u32,
-        attach_type: 0,
-        license: "GPL",
-        insns: &insns,
-    };
-    let errno = question.ask().errno;
-    if errno != 0 {
-        println!("skipped: the kernel does not let us load a program (errno {errno})");
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = release.trim();
+    if !release.starts_with("6.18.") {
+        println!("skipped: the tables are of Linux 6.18, this is {release:?}");
+        return false;
     }
-    errno == 0
+    let insns = bpftime_isa::encode(&[mov0(), bpftime_isa::Instruction::Exit]);
+    // One type that needs `CAP_PERFMON`, one that needs `CAP_NET_ADMIN`.
+    for prog_type in [
+        bpftime_isa::ProgType::Kprobe,
+        bpftime_isa::ProgType::SchedCls,
+    ] {
+        let question = Question {
+            prog_type: prog_type as u32,
+            attach_type: 0,
+            license: "GPL",
+            insns: &insns,
+        };
+        let errno = question.ask().errno;
+        if errno != 0 {
+            println!("skipped: the kernel refuses {prog_type:?} programs of ours (errno {errno})");
+            return false;
+        }
+    }
+    true
 }
 
 /// `r0 = 0`.

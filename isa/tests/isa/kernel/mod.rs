@@ -1,8 +1,9 @@
 //! The tables and the decoder against the running kernel, asked through `bpf()`.
 //!
-//! Needs a kernel with eBPF and `CAP_BPF`; says so and skips otherwise. The tables describe
-//! Linux 6.18; on another version these tests tell what differs.
+//! Needs Linux 6.18, which the tables describe, and `CAP_BPF`, `CAP_PERFMON` and
+//! `CAP_NET_ADMIN`; says so and skips otherwise.
 
+mod call;
 mod context;
 mod decode;
 mod helper;
