@@ -301,7 +301,7 @@ impl<M: Machine> Cpu<'_, M> {
 }
 
 fn aligned(address: u64, size: Size) -> Result<(), TrapReason> {
-    if address % u64::from(size.bytes()) == 0 {
+    if address.is_multiple_of(size.bytes().into()) {
         Ok(())
     } else {
         Err(TrapReason::Misaligned {

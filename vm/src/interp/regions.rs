@@ -127,7 +127,7 @@ impl Regions {
             Width::W64 => 8,
         };
         self.check(address, size, Access::Write)?;
-        if address % size != 0 {
+        if !address.is_multiple_of(size) {
             return Err(TrapReason::Misaligned {
                 address,
                 size: size as u32,
