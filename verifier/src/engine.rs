@@ -13,6 +13,7 @@ use crate::diagnostic::Code;
 use crate::domain::join::{How, join};
 use crate::domain::order::covers;
 use crate::domain::state::State;
+use crate::domain::value::Kind;
 use crate::env::Env;
 use crate::facts::Cost;
 use crate::fixpoint::{Domain, LoopRule};
@@ -41,6 +42,8 @@ pub(crate) struct Engine<'a> {
     /// For each node, whether states from several places meet there.
     meets: Vec<bool>,
     pub(crate) notes: Notes,
+    /// For each memory access, whether it was seen to go to the context.
+    in_context: Vec<Option<bool>>,
     /// For each instruction, whether it was reached.
     pub(crate) reached: Vec<bool>,
     /// Bytes of stack by function.
@@ -79,6 +82,7 @@ impl<'a> Engine<'a> {
             widened,
             meets,
             notes: Notes::default(),
+            in_context: vec![None; code.len()],
             reached: vec![false; code.len()],
             stack: vec![0; functions],
             longest: 0,
@@ -143,6 +147,9 @@ impl<'a> Engine<'a> {
                     return Err(self.at(node, index, Some(&state), failure));
                 }
             }
+            if let Some(failure) = self.other_memory(&state, index, &decoded.insn) {
+                return Err(self.at(node, index, Some(&state), failure));
+            }
             match decoded.insn {
                 Instruction::Jump { .. } => {
                     out.extend(block.target.map(|to| (to, state)));
@@ -189,6 +196,25 @@ impl<'a> Engine<'a> {
         }
         out.extend(block.next.map(|to| (to, state)));
         Ok(())
+    }
+
+    /// An access goes to the context always or never, as an engine may have to translate it.
+    fn other_memory(&mut self, state: &State, index: Index, insn: &Instruction) -> Option<Failure> {
+        let (Instruction::Load { base, .. } | Instruction::Store { base, .. }) = insn else {
+            return None;
+        };
+        let pointer = state.reg(*base);
+        let context = pointer.kind == Kind::Ctx;
+        let seen = self.in_context.get_mut(index as usize)?;
+        if *seen.get_or_insert(context) == context {
+            return None;
+        }
+        Some(Failure::new(
+            Code::ContextAccess,
+            "an instruction that accesses the context on all paths, or on none",
+            pointer.to_string(),
+            "same insn cannot be used with different pointers",
+        ))
     }
 
     fn leave(

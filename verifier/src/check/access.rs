@@ -163,11 +163,13 @@ fn stack_contents(
         ));
     }
     let atomic = matches!(access.kind, AccessKind::Atomic { .. });
-    if least == most && !atomic {
+    if least == most {
         if frame.stack.read(at, size) == Found::PartOfPointer {
             return Err(part_of_pointer(access, least));
         }
-        return Ok(());
+        if !atomic {
+            return Ok(());
+        }
     }
     let pointer = frame
         .stack
@@ -212,15 +214,14 @@ pub(super) fn storable(
             }
             return Err(leak(src, "the stack in part"));
         }
-        if let Kind::Stack { frame: pointed } = value.kind {
-            if pointed > frame {
-                return Err(Failure::new(
-                    Code::StackSpill,
-                    "no pointer to a frame in the stack of its caller",
-                    value.to_string(),
-                    "cannot spill pointers to stack into stack frame of the caller",
-                ));
-            }
+        let running = state.depth() - 1;
+        if matches!(value.kind, Kind::Stack { .. }) && usize::from(frame) != running {
+            return Err(Failure::new(
+                Code::StackSpill,
+                "no pointer to a stack in the stack of a caller",
+                value.to_string(),
+                "cannot spill pointers to stack into stack frame of the caller",
+            ));
         }
         let argument = argument(state, access);
         let (least, most) = offset_of(&argument);

@@ -1,8 +1,6 @@
 //! Calls of helpers, and what programs may return.
 
-use bpftime_isa::{
-    ArgType, AttachType, HelperProto, MapDef, ProgType, Reg, RetType, helper as table,
-};
+use bpftime_isa::{ArgType, HelperProto, MapDef, ProgType, Reg, RetType, helper as table};
 
 use super::region::{MemoryArgument, in_region, offset_of};
 use super::{Failure, map_use};
@@ -55,21 +53,22 @@ pub(super) fn helper(env: &Env<'_>, state: &State, id: u32) -> Result<(), Failur
     if let RetType::Unsupported(what) = proto.ret {
         return Err(unsupported(proto, what));
     }
-    if id == TAIL_CALL {
-        if let Some(held) = state.references.first() {
-            return Err(Failure::new(
-                Code::UnreleasedReference,
-                "all resources given back before a tail call",
-                format!("one acquired at instruction {}", held.slot),
-                "tail_call would lead to reference leak",
-            ));
-        }
+    if id == TAIL_CALL
+        && let Some(held) = state.references.first()
+    {
+        return Err(Failure::new(
+            Code::UnreleasedReference,
+            "all resources given back before a tail call",
+            format!("one acquired at instruction {}", held.slot),
+            "tail_call would lead to reference leak",
+        ));
     }
     for (reg, argument) in ARGUMENT_REGS.into_iter().zip(proto.args) {
         check_argument(env, state, proto, reg, argument)?;
     }
     for memory in memory_arguments(env, state, proto)? {
         in_region(env, state, &memory)?;
+        fixed_memory_aligned(proto, &memory)?;
         memory_contents(env, state, proto, &memory)?;
     }
     Ok(())
@@ -402,6 +401,35 @@ fn size_argument(
     Ok((least, most))
 }
 
+/// Helpers read and write numbers of a fixed size at once, so these are aligned.
+fn fixed_memory_aligned(proto: &HelperProto, memory: &MemoryArgument) -> Result<(), Failure> {
+    let position = ARGUMENT_REGS.iter().position(|reg| *reg == memory.reg);
+    let argument = position.and_then(|position| proto.args.get(position));
+    let size = match argument {
+        Some(ArgType::FixedMemRead(size) | ArgType::FixedMemWrite(size)) => u64::from(*size),
+        _ => return Ok(()),
+    };
+    let bits = memory.offset().bits;
+    let misaligned = matches!(size, 2 | 4 | 8) && (bits.value | bits.mask) & (size - 1) != 0;
+    if !misaligned {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Code::HelperArgument,
+        format!("memory aligned to {size} bytes in {}", memory.reg),
+        memory.pointer.to_string(),
+        format!(
+            "misaligned {}access off {}+0 size {size}",
+            if matches!(memory.pointer.kind, Kind::Stack { .. }) {
+                "stack "
+            } else {
+                ""
+            },
+            memory.pointer.delta
+        ),
+    ))
+}
+
 /// What the helper finds in memory that it reads.
 fn memory_contents(
     env: &Env<'_>,
@@ -461,38 +489,4 @@ fn memory_contents(
         }
         _ => Ok(()),
     }
-}
-
-/// Return values that the kernel's attach points understand.
-pub(super) fn return_range(env: &Env<'_>, r0: &Value) -> Result<(), Failure> {
-    let attach = env.program.attach_type.unwrap_or(AttachType(u32::MAX)).0;
-    let (least, most) = match env.program.prog_type {
-        ProgType::CgroupSockAddr => match attach {
-            // UDP receive, peer and socket names.
-            19 | 20 | 29..=32 => (1, 1),
-            // Binds.
-            8 | 9 => (0, 3),
-            _ => (0, 1),
-        },
-        // Egress may also say "congested".
-        ProgType::CgroupSkb if attach == 1 => (0, 3),
-        ProgType::CgroupSkb
-        | ProgType::CgroupSock
-        | ProgType::SockOps
-        | ProgType::CgroupDevice
-        | ProgType::CgroupSysctl
-        | ProgType::CgroupSockopt
-        | ProgType::SkLookup => (0, 1),
-        _ => return Ok(()),
-    };
-    let (low, high) = r0.number.signed();
-    if r0.is_scalar() && low as i64 >= least && high as i64 <= most {
-        return Ok(());
-    }
-    Err(Failure::new(
-        Code::ReturnValue,
-        format!("a number from {least} to {most} in r0"),
-        r0.to_string(),
-        format!("At program exit the register R0 has {r0} should have been in [{least}, {most}]"),
-    ))
 }

@@ -2,10 +2,11 @@
 
 mod access;
 mod call;
+mod exit;
 mod map_use;
 mod region;
 
-use bpftime_isa::{AluOp, CallTarget, Imm64, MapType, Operand, ProgType, Reg, Width};
+use bpftime_isa::{AluOp, CallTarget, Imm64, MapType, Operand, Reg, Width};
 
 use crate::assertion::{Access, Assertion};
 use crate::diagnostic::Code;
@@ -100,8 +101,8 @@ pub(crate) fn check(env: &Env<'_>, state: &State, assertion: &Assertion) -> Resu
             format!("a call to the address in {reg}"),
             "unknown opcode 8d",
         )),
-        Assertion::LegacyPacket => legacy_packet(env, state),
-        Assertion::Returnable => returnable(env, state),
+        Assertion::LegacyPacket => exit::legacy_packet(env, state),
+        Assertion::Returnable => exit::returnable(env, state),
         Assertion::Unsupported(what) => Err(Failure::new(
             Code::UnsupportedInstruction,
             "an instruction that this version supports",
@@ -411,73 +412,4 @@ fn no_such_map(index: u32, count: usize) -> Failure {
         format!("map {index}"),
         format!("map index {index} is out of range"),
     )
-}
-
-fn legacy_packet(env: &Env<'_>, state: &State) -> Result<(), Failure> {
-    let allowed = matches!(
-        env.program.prog_type,
-        ProgType::SocketFilter | ProgType::SchedCls | ProgType::SchedAct
-    );
-    if !allowed {
-        return Err(Failure::new(
-            Code::UnsupportedInstruction,
-            "a socket filter or traffic control program",
-            env.program.prog_type.name(),
-            "BPF_LD_[ABS|IND] instructions not allowed for this program type",
-        ));
-    }
-    if let Some(held) = state.references.first() {
-        return Err(Failure::new(
-            Code::UnreleasedReference,
-            "all resources given back, as the instruction may end the program",
-            format!("one acquired at instruction {}", held.slot),
-            "BPF_LD_[ABS|IND] would lead to reference leak",
-        ));
-    }
-    let r6 = state.reg(Reg::R6);
-    if r6.kind == Kind::Ctx && r6.constant_offset() == Some(0) {
-        return Ok(());
-    }
-    Err(Failure::new(
-        Code::ContextAccess,
-        "the context in r6",
-        r6.to_string(),
-        "at the time of BPF_LD_ABS|IND R6 != pointer to skb",
-    ))
-}
-
-fn returnable(env: &Env<'_>, state: &State) -> Result<(), Failure> {
-    let r0 = state.reg(Reg::R0);
-    if state.depth() > 1 {
-        if matches!(r0.kind, Kind::Stack { .. }) {
-            return Err(Failure::new(
-                Code::ReturnValue,
-                "no pointer to a stack from a subprogram",
-                r0.to_string(),
-                "cannot return stack pointer to the caller",
-            ));
-        }
-        return Ok(());
-    }
-    if let Some(held) = state.references.first() {
-        return Err(Failure::new(
-            Code::UnreleasedReference,
-            "all resources given back before the program ends",
-            format!("one acquired at instruction {}", held.slot),
-            format!(
-                "Unreleased reference id={} alloc_insn={}",
-                held.id, held.slot
-            ),
-        ));
-    }
-    initialized(state, Reg::R0)?;
-    if r0.may_be_pointer() && !env.options.allow_ptr_leaks {
-        return Err(Failure::new(
-            Code::PointerLeak,
-            "a number in r0",
-            r0.to_string(),
-            "R0 leaks addr as return value",
-        ));
-    }
-    call::return_range(env, r0)
 }

@@ -4,6 +4,7 @@
 //! - [`tnum`]: tristate numbers
 //! - [`interval`]: wrapped intervals
 //! - [`scalar`]: their reduced product
+//! - [`scalar_half`]: its operations of half width
 //! - [`refine`]: what a comparison says about its operands
 //! - [`value`]: what a register or a stack cell holds
 //! - [`stack`]: the stack of one frame, byte by byte
@@ -12,14 +13,27 @@
 //! - [`join`]: a state that covers two others
 
 pub mod bits;
+#[expect(
+    clippy::should_implement_trait,
+    reason = "named as in the bit-vector trait; operators would hide which domain is meant"
+)]
 pub mod interval;
 pub mod join;
 pub mod order;
 pub mod refine;
+#[expect(
+    clippy::should_implement_trait,
+    reason = "named as in the bit-vector trait; operators would hide which domain is meant"
+)]
 pub mod scalar;
+pub mod scalar_half;
 #[cfg(test)]
 mod scalar_tests;
 pub mod stack;
 pub mod state;
+#[expect(
+    clippy::should_implement_trait,
+    reason = "named as in the bit-vector trait; operators would hide which domain is meant"
+)]
 pub mod tnum;
 pub mod value;

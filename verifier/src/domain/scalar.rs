@@ -357,7 +357,7 @@ impl<W: Word> Scalar<W> {
 
     /// The numbers whose lower half is in `narrow` and matches `bits`, and whose upper half is
     /// zero.
-    fn from_half(bits: Tnum<W>, narrow: Interval<W::Half>) -> Self {
+    pub(super) fn from_half(bits: Tnum<W>, narrow: Interval<W::Half>) -> Self {
         let (lo, hi) = narrow.unsigned();
         Self {
             bits: bits.keep(W::low_mask()),
@@ -366,89 +366,11 @@ impl<W: Word> Scalar<W> {
         }
         .reduced()
     }
-
-    /// Half-width operation on intervals; bits are known through the interval alone.
-    fn half_interval(
-        self,
-        other: Self,
-        op: impl Fn(Interval<W::Half>, Interval<W::Half>) -> Interval<W::Half>,
-    ) -> Self {
-        Self::from_half(Tnum::unknown(), op(self.narrow, other.narrow))
-    }
-
-    /// Unsigned 32-bit division.
-    pub fn udiv_half(self, other: Self) -> Self {
-        self.half_interval(other, Interval::udiv)
-    }
-
-    /// Unsigned 32-bit remainder.
-    pub fn urem_half(self, other: Self) -> Self {
-        self.half_interval(other, Interval::urem)
-    }
-
-    /// Signed 32-bit division.
-    pub fn sdiv_half(self, other: Self) -> Self {
-        self.half_interval(other, |a, b| {
-            if a.is_constant() && b.is_constant() {
-                Interval::constant(signed_quotient(a.lo, b.lo))
-            } else {
-                a.sdiv(b)
-            }
-        })
-    }
-
-    /// Signed 32-bit remainder.
-    pub fn srem_half(self, other: Self) -> Self {
-        self.half_interval(other, |a, b| {
-            if a.is_constant() && b.is_constant() {
-                Interval::constant(a.lo.sub(signed_quotient(a.lo, b.lo).mul(b.lo)))
-            } else {
-                a.srem(b)
-            }
-        })
-    }
-
-    /// 32-bit `a << b`, the amount masked to 5 bits.
-    pub fn shl_half(self, by: Self) -> Self {
-        let by = by.masked_half_amount();
-        Self::from_half(
-            by.as_constant()
-                .map_or(Tnum::unknown(), |amount| self.bits.shl(amount)),
-            self.narrow.shl(by.narrow),
-        )
-    }
-
-    /// 32-bit logical `a >> b`, the amount masked to 5 bits.
-    pub fn lshr_half(self, by: Self) -> Self {
-        let by = by.masked_half_amount();
-        Self::from_half(
-            by.as_constant().map_or(Tnum::unknown(), |amount| {
-                self.bits.keep(W::low_mask()).lshr(amount)
-            }),
-            self.narrow.lshr(by.narrow),
-        )
-    }
-
-    /// 32-bit arithmetic `a >> b`, the amount masked to 5 bits.
-    pub fn ashr_half(self, by: Self) -> Self {
-        let by = by.masked_half_amount();
-        let up = W::constant(u64::from(W::BITS - W::Half::BITS));
-        Self::from_half(
-            by.as_constant().map_or(Tnum::unknown(), |amount| {
-                self.bits.shl(up).ashr(up).ashr(amount)
-            }),
-            self.narrow.ashr(by.narrow),
-        )
-    }
-
-    fn masked_half_amount(self) -> Self {
-        self.and(Self::constant(W::constant(u64::from(W::Half::BITS - 1))))
-    }
 }
 
 /// Signed quotient, truncated towards zero; 0 for a zero divisor, wrapping for the least number
 /// by -1.
-fn signed_quotient<B: BitVec>(x: B, y: B) -> B {
+pub(super) fn signed_quotient<B: BitVec>(x: B, y: B) -> B {
     if y.same(B::zero()) {
         return B::zero();
     }

@@ -5,7 +5,6 @@
 
 use bpftime_isa::{Cond, Width};
 
-use super::bits::BitVec;
 use super::refine::assume;
 use super::scalar::Scalar;
 
@@ -30,7 +29,7 @@ impl Random {
         let mut s = S::constant(self.byte());
         for _ in 0..self.next() % 4 {
             let near = s.wide.lo.wrapping_add(self.byte() % 16);
-            let x = if self.next() % 2 == 0 {
+            let x = if self.next().is_multiple_of(2) {
                 near
             } else {
                 self.byte()
@@ -42,9 +41,9 @@ impl Random {
             1 => s = s.mul(S::constant(1 << (self.next() % 5))),
             _ => {}
         }
-        if self.next() % 2 == 0 {
+        if self.next().is_multiple_of(2) {
             let (cond, width) = (CONDS[self.next() as usize % CONDS.len()], self.width());
-            let taken = self.next() % 2 == 0;
+            let taken = self.next().is_multiple_of(2);
             if let Some((sharper, _)) = assume(cond, width, taken, s, S::constant(self.byte())) {
                 s = sharper;
             }
@@ -53,7 +52,7 @@ impl Random {
     }
 
     fn width(&mut self) -> Width {
-        if self.next() % 2 == 0 {
+        if self.next().is_multiple_of(2) {
             Width::W32
         } else {
             Width::W64
@@ -106,11 +105,11 @@ fn holds(cond: Cond, width: Width, x: u8, y: u8) -> bool {
 #[test]
 fn comparisons_keep_every_number_for_which_they_hold() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    for _ in 0..8_000 {
+    for _ in 0..2_000 {
         let (a, b) = (random.scalar(), random.scalar());
         let cond = CONDS[random.next() as usize % CONDS.len()];
         let width = random.width();
-        let taken = random.next() % 2 == 0;
+        let taken = random.next().is_multiple_of(2);
         let result = assume(cond, width, taken, a, b);
         let of_b = members(b);
         for x in members(a) {
@@ -194,7 +193,7 @@ const UNARY: &[Unary] = &[
 #[test]
 fn operations_hold_every_result() {
     let mut random = Random(0xd1b5_4a32_d192_ed03);
-    for round in 0..20_000 {
+    for round in 0..5_000 {
         let (name, abstract_op, op) = BINARY[round % BINARY.len()];
         let (a, b) = (random.scalar(), random.scalar());
         let r = abstract_op(a, b);
@@ -205,7 +204,7 @@ fn operations_hold_every_result() {
             }
         }
     }
-    for round in 0..4_000 {
+    for round in 0..1_500 {
         let (name, abstract_op, op) = UNARY[round % UNARY.len()];
         let a = random.scalar();
         let r = abstract_op(a);
@@ -218,7 +217,7 @@ fn operations_hold_every_result() {
 #[test]
 fn lattice_operations_hold_their_operands() {
     let mut random = Random(0x2545_f491_4f6c_dd1d);
-    for _ in 0..8_000 {
+    for _ in 0..2_000 {
         let (a, b) = (random.scalar(), random.scalar());
         let (join, widened, meet) = (a.join(b), a.widen(b), a.meet(b));
         for x in members(a) {
@@ -258,7 +257,7 @@ fn widening_reaches_a_fixed_point() {
 
 #[test]
 fn constants_stay_constants() {
-    for x in 0..=255u8 {
+    for x in (0..=255u8).step_by(3) {
         for y in 0..=255u8 {
             for (name, abstract_op, op) in BINARY {
                 let r = abstract_op(S::constant(x), S::constant(y));
@@ -266,5 +265,4 @@ fn constants_stay_constants() {
             }
         }
     }
-    assert!(u8::BITS == <u8 as BitVec>::BITS);
 }

@@ -192,12 +192,12 @@ impl State {
         }
     }
 
-    /// A resource is given back: pointers to it are no longer valid.
-    pub fn release(&mut self, reference: Id) {
+    /// A resource is given back: pointers to it become `invalid`.
+    pub fn release(&mut self, reference: Id, invalid: Value) {
         self.references.retain(|held| held.id != reference);
         self.change_values(
             |value| value.reference == reference,
-            |value| *value = Value::uninit(),
+            |value| *value = invalid,
         );
     }
 }

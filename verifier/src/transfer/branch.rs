@@ -24,10 +24,10 @@ pub(crate) fn branch(
     if left.is_scalar() && right.is_scalar() {
         let (a, b) = assume(cond, width, taken, left.number, right.number)?;
         set_number(&mut state, dst, &left, a);
-        if let Operand::Reg(src) = src {
-            if src != dst {
-                set_number(&mut state, src, &right, b);
-            }
+        if let Operand::Reg(src) = src
+            && src != dst
+        {
+            set_number(&mut state, src, &right, b);
         }
         return Some(state);
     }

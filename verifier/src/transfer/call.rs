@@ -1,11 +1,12 @@
 //! Effects of helpers.
 
-use bpftime_isa::{ArgType, Reg, RetType, helper as table};
+use bpftime_isa::{ArgType, HelperProto, Reg, RetType, helper as table};
 
 use super::{Notes, memory};
 use crate::check::{ARGUMENT_REGS, Failure, map_argument, memory_arguments};
+use crate::domain::interval::Interval;
 use crate::domain::state::{Reference, State};
-use crate::domain::value::{Kind, Value};
+use crate::domain::value::{Kind, Number, Value};
 use crate::env::Env;
 
 pub(super) fn helper(
@@ -24,7 +25,7 @@ pub(super) fn helper(
     }
     let map = map_argument(env, state, proto).map(|(map, _)| map);
     let result = match proto.ret {
-        RetType::Integer => Value::unknown(),
+        RetType::Integer => Value::scalar(result_range(state, proto)),
         RetType::MapValueOrNull => match map {
             Some(map) => Value {
                 nullable: true,
@@ -36,6 +37,12 @@ pub(super) fn helper(
         RetType::RingBufMemOrNull => record(notes, state, slot, &proto.args),
         RetType::Void | RetType::Unsupported(_) => Value::uninit(),
     };
+    // Where bits of pointers may be seen, what was a pointer is still some number.
+    let invalid = if env.options.allow_ptr_leaks {
+        Value::unknown()
+    } else {
+        Value::uninit()
+    };
     if let Some(position) = proto
         .args
         .iter()
@@ -43,7 +50,7 @@ pub(super) fn helper(
     {
         let reference = state.reg(ARGUMENT_REGS[position]).reference;
         if reference != 0 {
-            state.release(reference);
+            state.release(reference, invalid);
         }
     }
     if proto.changes_packet {
@@ -54,12 +61,36 @@ pub(super) fn helper(
                     Kind::Packet | Kind::PacketMeta | Kind::PacketEnd
                 )
             },
-            |value| *value = Value::uninit(),
+            |value| *value = invalid,
         );
     }
     state.clear_caller_saved();
     state.set(Reg::R0, result);
     Ok(())
+}
+
+/// Helpers that return a count of bytes up to the size that they are given, or an error:
+/// `bpf_probe_read_str`, `bpf_get_stack`, `bpf_probe_read_user_str`, `bpf_probe_read_kernel_str`,
+/// `bpf_get_task_stack`.
+const COUNTING: [u32; 5] = [45, 67, 114, 115, 141];
+
+/// Greatest error number (kernel `MAX_ERRNO`).
+const MAX_ERRNO: u64 = 4095;
+
+/// Range of a helper's number, where its contract says one.
+fn result_range(state: &State, proto: &HelperProto) -> Number {
+    if !COUNTING.contains(&proto.id) {
+        return Number::unknown();
+    }
+    let size = proto
+        .args
+        .iter()
+        .position(|argument| matches!(argument, ArgType::ConstSize | ArgType::ConstSizeOrZero))
+        .map(|position| state.reg(ARGUMENT_REGS[position]).number.unsigned().1);
+    match size {
+        Some(most) => Number::range(Interval::new(MAX_ERRNO.wrapping_neg(), most)),
+        None => Number::unknown(),
+    }
 }
 
 /// A ring buffer record of the size that is given.

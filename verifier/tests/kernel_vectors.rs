@@ -1,0 +1,164 @@
+//! The kernel's own verifier tests, judged by what Linux 6.18 did with them.
+//!
+//! No program may be accepted that Linux rejects, except those of `kernel_vectors_policy.txt`,
+//! where each is given the kernel's rule that is not one of safety. How many of the accepted
+//! ones are accepted is printed, and may not fall below a mark.
+
+mod common;
+
+use std::collections::{BTreeMap, HashMap};
+
+use bpftime_isa::{AttachType, Insn, MapDef, MapType, ProgType, Program};
+use bpftime_verifier::verify;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct File {
+    meta: Meta,
+    tests: Vec<Test>,
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    maps: HashMap<String, Map>,
+}
+
+#[derive(Deserialize)]
+struct Map {
+    type_id: u32,
+    key: u32,
+    value: u32,
+    max: u32,
+    map_flags: Option<String>,
+    inner: Option<Box<Map>>,
+}
+
+#[derive(Deserialize)]
+struct Test {
+    file: String,
+    name: String,
+    prog_type: u32,
+    expected_attach_type: u32,
+    insns: Option<String>,
+    fixups: BTreeMap<String, Vec<usize>>,
+    actual_6_18: Actual,
+}
+
+#[derive(Deserialize)]
+struct Actual {
+    verdict: String,
+    log_last: Option<String>,
+}
+
+fn map(definition: &Map) -> Option<MapDef> {
+    let flags = match definition.map_flags.as_deref() {
+        Some("BPF_F_RDONLY_PROG") => 1 << 7,
+        Some("BPF_F_WRONLY_PROG") => 1 << 8,
+        _ => 0,
+    };
+    let inner = match &definition.inner {
+        Some(inner) => Some(Box::new(map(inner)?)),
+        None => None,
+    };
+    Some(MapDef {
+        flags,
+        inner,
+        ..common::map(
+            MapType::from_u32(definition.type_id)?,
+            definition.key,
+            definition.value,
+            definition.max,
+        )
+    })
+}
+
+fn program(test: &Test, meta: &Meta) -> Option<Program> {
+    let hex = test.insns.as_ref()?;
+    let bytes: Option<Vec<u8>> = (0..hex.len() / 2)
+        .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).ok())
+        .collect();
+    let mut insns: Vec<Insn> = bytes?
+        .chunks_exact(8)
+        .map(|slot| Insn::from_le_bytes(slot.try_into().expect("eight bytes")))
+        .collect();
+    let mut maps = Vec::new();
+    for (name, places) in &test.fixups {
+        for place in places {
+            let insn = &mut insns[*place];
+            // By descriptor becomes by index.
+            insn.src = if insn.src == 2 { 6 } else { 5 };
+            insn.imm = maps.len() as i32;
+        }
+        maps.push(map(&meta.maps[name])?);
+    }
+    let prog_type = ProgType::from_u32(test.prog_type)?;
+    Some(Program {
+        attach_type: Some(AttachType(test.expected_attach_type)),
+        ..common::program(prog_type, insns, maps)
+    })
+}
+
+#[test]
+fn no_program_is_accepted_that_linux_rejects() {
+    let Some(folder) = common::vectors() else {
+        eprintln!("skipped: no vectors; set BPFTIME_VECTORS");
+        return;
+    };
+    let policy: HashMap<&str, &str> = include_str!("kernel_vectors_policy.txt")
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once('\t'))
+        .collect();
+    let verbose = std::env::var_os("VERBOSE").is_some();
+    let mut unsound = Vec::new();
+    let (mut accepted, mut expected, mut rejected, mut policy_used) = (0, 0, 0, 0);
+    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+    for name in ["verifier-6.1.json", "verifier-6.12.json"] {
+        let text = std::fs::read(folder.join("kernel_verifier").join(name)).expect("a file");
+        let file: File = serde_json::from_slice(&text).expect("its format");
+        for test in &file.tests {
+            let Some(program) = program(test, &file.meta) else {
+                continue;
+            };
+            let verdict = verify(program, &common::options());
+            let title = format!("{}: {}", test.file, test.name);
+            match (test.actual_6_18.verdict.as_str(), verdict) {
+                ("ACCEPT", Ok(_)) => {
+                    expected += 1;
+                    accepted += 1;
+                }
+                ("ACCEPT", Err(rejection)) => {
+                    expected += 1;
+                    *reasons.entry(rejection.code.to_string()).or_default() += 1;
+                    if verbose {
+                        println!("MISSED {title}\n{rejection}");
+                    }
+                }
+                ("REJECT", Ok(_)) => {
+                    if policy.contains_key(title.as_str()) {
+                        policy_used += 1;
+                    } else {
+                        let log = test.actual_6_18.log_last.clone().unwrap_or_default();
+                        unsound.push(format!("{title}\t{log}"));
+                    }
+                }
+                ("REJECT", Err(_)) => rejected += 1,
+                _ => {}
+            }
+        }
+    }
+    println!(
+        "accepted {accepted} of {expected} ({:.1} %), rejected {rejected}, \
+         accepted for policy {policy_used}, unexplained {}",
+        100.0 * f64::from(accepted) / f64::from(expected),
+        unsound.len()
+    );
+    for (code, count) in reasons {
+        println!("missed: {count:4} {code}");
+    }
+    assert!(
+        unsound.is_empty(),
+        "accepted, but Linux rejects:\n{}",
+        unsound.join("\n")
+    );
+}
