@@ -8,6 +8,21 @@
 //! notation `exit` as a target is the last `exit` of the text unless such a label is defined.
 //! Comments begin with `#`, `//` or `;`. The slot numbers, opcodes and bytes that begin the lines of
 //! a dump or of a kernel log are skipped.
+//!
+//! ```
+//! use bpftime_isa::{asm, decode};
+//!
+//! let slots = asm::parse(
+//!     "r0 = 0x0
+//!      if r2 == 0x0 goto out
+//!      ldxb %r0, [%r1+0]
+//!      out: exit",
+//! )?;
+//! let text: Vec<String> = decode(&slots)?.iter().map(|d| d.insn.to_string()).collect();
+//! assert_eq!(text[1], "if r2 == 0x0 goto +0x1");
+//! assert_eq!(text[2], "w0 = *(u8 *)(r1 + 0x0)");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod cursor;
 mod error;
