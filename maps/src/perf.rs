@@ -55,10 +55,12 @@ pub struct PerfRing {
 
 impl PerfRing {
     /// No ring.
-    pub const NONE: Self = Self {
-        base: AtomicU64::new(0),
-        len: AtomicU64::new(0),
-    };
+    pub const fn none() -> Self {
+        Self {
+            base: AtomicU64::new(0),
+            len: AtomicU64::new(0),
+        }
+    }
 
     /// Writes what the kernel writes when a ring is mapped (`data_offset`, `data_size`).
     ///

@@ -11,7 +11,7 @@
 //! that the record of a producer that died can be discarded; then, the kernel's page offset.
 //! Nothing outside reads either.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicU64, Ordering, fence};
 
 use bpftime_abi::{Errno, MapType};
 
@@ -167,10 +167,13 @@ impl<'m> Ring<'m> {
             .wrapping_add((2 * PAGE_SIZE).wrapping_add(offset) as usize)
     }
 
-    fn word<'a>(address: *mut u8) -> &'a AtomicU32 {
-        // SAFETY: callers pass an address from `record`, or 4 more: inside the first half of the
-        // data and 4-aligned. The word is only used as an atomic.
-        unsafe { &*address.cast::<AtomicU32>() }
+    /// The header at an address that comes from [`Self::record`]: length with its bits in the
+    /// lower half, owner or page offset in the upper. Both change together, so that whoever sees
+    /// the busy bit sees the owner, whenever that died.
+    fn header<'a>(record: *mut u8) -> &'a AtomicU64 {
+        // SAFETY: inside the first half of the data and 8-aligned, by the contract above; the
+        // word is only used as an atomic.
+        unsafe { &*record.cast::<AtomicU64>() }
     }
 
     fn reserve(&self, caller: &Caller, size: u64) -> Option<Record> {
@@ -201,9 +204,10 @@ impl<'m> Ring<'m> {
             return None;
         }
         let record = self.record(producer);
-        // The producer's thread id goes before the busy bit: whoever sees that sees this.
-        Self::word(record.wrapping_add(4)).store(caller.owner as u32, Ordering::Relaxed);
-        Self::word(record).store(size | BUSY_BIT, Ordering::Release);
+        Self::header(record).store(
+            pack(size | BUSY_BIT, caller.owner as u32),
+            Ordering::Release,
+        );
         self.producer().store(end, Ordering::Release);
         Some(Record {
             data: record.wrapping_add(HEADER_SIZE as usize),
@@ -222,7 +226,7 @@ impl<'m> Ring<'m> {
             && producer.wrapping_sub(pending) <= self.size()
             && steps < MAX_PENDING_STEPS
         {
-            let len = Self::word(self.record(pending)).load(Ordering::Acquire);
+            let len = Self::header(self.record(pending)).load(Ordering::Acquire) as u32;
             if len & BUSY_BIT != 0 {
                 break;
             }
@@ -238,9 +242,9 @@ impl<'m> Ring<'m> {
         let Some(alive) = caller.alive else {
             return false;
         };
-        let record = self.record(position);
-        let len = Self::word(record).load(Ordering::Acquire);
-        let owner = Self::word(record.wrapping_add(4)).load(Ordering::Relaxed);
+        let header = Self::header(self.record(position));
+        let busy = header.load(Ordering::Acquire);
+        let (len, owner) = (busy as u32, (busy >> 32) as u32);
         if len & BUSY_BIT == 0 || owner == 0 || owner == caller.owner as u32 {
             return false;
         }
@@ -248,10 +252,11 @@ impl<'m> Ring<'m> {
         if unsafe { alive(owner as u64) } {
             return false;
         }
-        let discarded = (len & !BUSY_BIT) | DISCARD_BIT;
+        let offset = position & self.mask() & !7;
+        let discarded = pack((len & !BUSY_BIT) | DISCARD_BIT, page_offset(offset));
         let order = (Ordering::AcqRel, Ordering::Relaxed);
-        Self::word(record)
-            .compare_exchange(len, discarded, order.0, order.1)
+        header
+            .compare_exchange(busy, discarded, order.0, order.1)
             .is_ok()
     }
 
@@ -261,10 +266,8 @@ impl<'m> Ring<'m> {
         let header = record.data.wrapping_sub(HEADER_SIZE as usize);
         let data = self.0.data.wrapping_add(2 * PAGE_SIZE as usize);
         let offset = (header as u64).wrapping_sub(data as u64);
-        let page = META_PAGES.wrapping_add((offset / PAGE_SIZE) as u32);
-        Self::word(header.wrapping_add(4)).store(page, Ordering::Relaxed);
-        // SAFETY of the address: `reserve` gave it, by contract.
-        Self::word(header).swap(record.size | discard, Ordering::AcqRel);
+        let committed = pack(record.size | discard, page_offset(offset));
+        Self::header(header).swap(committed, Ordering::AcqRel);
         // The record is visible before we look whether the consumer has caught up; the consumer
         // writes its position before it looks for the next record.
         fence(Ordering::SeqCst);
@@ -289,7 +292,7 @@ impl<'m> Ring<'m> {
             && steps < most
         {
             discarded |= self.discard_if_dead(caller, position);
-            let len = Self::word(self.record(position)).load(Ordering::Acquire);
+            let len = Self::header(self.record(position)).load(Ordering::Acquire) as u32;
             position = position.wrapping_add(record_len(len & !(BUSY_BIT | DISCARD_BIT)));
             steps = steps.wrapping_add(1);
         }
@@ -309,6 +312,16 @@ impl MapRef {
         header.wake.fetch_add(1, Ordering::SeqCst);
         header.waiters.load(Ordering::SeqCst) != 0
     }
+}
+
+/// A header's two words as one.
+const fn pack(len: u32, second: u32) -> u64 {
+    len as u64 | (second as u64) << 32
+}
+
+/// The kernel's page offset of a record at an offset in the data.
+const fn page_offset(offset: u64) -> u32 {
+    META_PAGES.wrapping_add((offset / PAGE_SIZE) as u32)
 }
 
 /// Bytes that a record takes with its header. The length may be any number.

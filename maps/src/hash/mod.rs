@@ -164,9 +164,8 @@ impl<'m> Hash<'m> {
             };
             let header = self.header_of(element);
             // SAFETY: an element has room for a key of this map's size.
-            if header.hash.load(Ordering::Relaxed) == hash
-                && unsafe { key.equals(self.key_of(element)) }
-            {
+            let is_equal = || unsafe { key.equals(self.key_of(element)) };
+            if header.hash.load(Ordering::Relaxed) == hash && is_equal() {
                 return element;
             }
             link = header.next.load(Ordering::Acquire);

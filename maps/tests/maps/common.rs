@@ -1,5 +1,4 @@
 //! Maps in anonymous shared memory, for tests.
-#![expect(dead_code, reason = "each test file uses a part")]
 
 use bpftime_abi::MapType;
 use bpftime_maps::{Caller, Geometry, MapRef};
@@ -7,8 +6,8 @@ use bpftime_maps::{Caller, Geometry, MapRef};
 const PAGE: usize = 4096;
 
 /// A map in shared memory of this process and the children that it forks.
-pub struct SharedMap {
-    pub map: MapRef,
+pub(crate) struct SharedMap {
+    pub(crate) map: MapRef,
     control: (*mut u8, usize),
     data: (*mut u8, usize),
 }
@@ -19,7 +18,7 @@ unsafe impl Sync for SharedMap {}
 unsafe impl Send for SharedMap {}
 
 impl SharedMap {
-    pub fn new(geometry: Geometry) -> Self {
+    pub(crate) fn new(geometry: Geometry) -> Self {
         assert_eq!(geometry.validate(), Ok(()), "{geometry:?}");
         let control = share(geometry.control_len());
         let data = share(geometry.data_len());
@@ -28,11 +27,11 @@ impl SharedMap {
         Self { map, control, data }
     }
 
-    pub fn control(&self) -> (*mut u8, usize) {
+    pub(crate) fn control(&self) -> (*mut u8, usize) {
         self.control
     }
 
-    pub fn data(&self) -> (*mut u8, usize) {
+    pub(crate) fn data(&self) -> (*mut u8, usize) {
         self.data
     }
 }
@@ -49,7 +48,7 @@ impl Drop for SharedMap {
 }
 
 /// Shared memory between two inaccessible pages, so that a stray access crashes.
-pub fn share(len: usize) -> (*mut u8, usize) {
+pub(crate) fn share(len: usize) -> (*mut u8, usize) {
     if len == 0 {
         return (core::ptr::null_mut(), 0);
     }
@@ -73,7 +72,7 @@ pub fn share(len: usize) -> (*mut u8, usize) {
     (address.cast(), len)
 }
 
-pub fn geometry(map_type: MapType, key: u32, value: u32, entries: u32) -> Geometry {
+pub(crate) fn geometry(map_type: MapType, key: u32, value: u32, entries: u32) -> Geometry {
     Geometry {
         map_type,
         key_size: key,
@@ -86,14 +85,14 @@ pub fn geometry(map_type: MapType, key: u32, value: u32, entries: u32) -> Geomet
 }
 
 /// The calling thread, with liveness by `kill(2)`.
-pub fn me() -> Caller {
+pub(crate) fn me() -> Caller {
     // SAFETY: no arguments that could be wrong.
     let owner = unsafe { (libc::getpid() as u64) << 32 | libc::gettid() as u64 };
     Caller::new(owner, Some(alive))
 }
 
 /// Whether the thread exists and is no zombie.
-pub unsafe extern "sysv64" fn alive(owner: u64) -> bool {
+pub(crate) unsafe extern "sysv64" fn alive(owner: u64) -> bool {
     let tid = owner as u32;
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{tid}/stat")) else {
         return false;
@@ -106,17 +105,32 @@ pub unsafe extern "sysv64" fn alive(owner: u64) -> bool {
 }
 
 /// A small generator of test data (xorshift), the same on every run.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0
     }
 
-    pub fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         (self.next() >> 11) % limit
+    }
+}
+
+/// Forks; the child dies with the thread that forked it, should that fail a test.
+///
+/// # Safety
+/// The child uses nothing that another thread may have held.
+pub(crate) unsafe fn fork() -> i32 {
+    // SAFETY: passed on; the child only makes a system call.
+    unsafe {
+        let child = libc::fork();
+        if child == 0 {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        }
+        child
     }
 }

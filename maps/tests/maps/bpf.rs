@@ -1,5 +1,4 @@
 //! The kernel's maps and programs, by raw `bpf(2)`.
-#![expect(dead_code, reason = "each test file uses a part")]
 
 use bpftime_abi::Errno;
 use bpftime_maps::Geometry;
@@ -14,7 +13,7 @@ const PROG_TEST_RUN: i32 = 10;
 const MAP_LOOKUP_AND_DELETE_ELEM: i32 = 21;
 const PROG_TYPE_XDP: u32 = 6;
 
-pub type Result<T> = core::result::Result<T, Errno>;
+pub(crate) type Result<T> = core::result::Result<T, Errno>;
 
 fn bpf(command: i32, attr: &mut [u64; 16]) -> Result<i32> {
     // SAFETY: every address in the attributes comes from a slice that outlives the call and has
@@ -30,7 +29,7 @@ fn bpf(command: i32, attr: &mut [u64; 16]) -> Result<i32> {
 
 /// Closed when dropped.
 #[derive(Debug)]
-pub struct Fd(pub i32);
+pub(crate) struct Fd(pub(crate) i32);
 
 impl Drop for Fd {
     fn drop(&mut self) {
@@ -40,7 +39,7 @@ impl Drop for Fd {
 }
 
 /// Whether the kernel lets us make maps and programs; says why not.
-pub fn usable(test: &str) -> bool {
+pub(crate) fn usable(test: &str) -> bool {
     match bpf(
         MAP_CREATE,
         &mut [
@@ -73,17 +72,17 @@ pub fn usable(test: &str) -> bool {
     }
 }
 
-pub fn possible_cpus() -> u32 {
+pub(crate) fn possible_cpus() -> u32 {
     let text = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap();
     let last = text.trim().rsplit(['-', ',']).next().unwrap();
     last.parse::<u32>().unwrap() + 1
 }
 
 #[derive(Debug)]
-pub struct KernelMap(pub Fd);
+pub(crate) struct KernelMap(pub(crate) Fd);
 
 impl KernelMap {
-    pub fn create(g: &Geometry) -> Result<Self> {
+    pub(crate) fn create(g: &Geometry) -> Result<Self> {
         let mut attr = [0; 16];
         attr[0] = g.map_type as u64 | (g.key_size as u64) << 32;
         attr[1] = g.value_size as u64 | (g.max_entries as u64) << 32;
@@ -97,17 +96,17 @@ impl KernelMap {
         attr
     }
 
-    pub fn lookup(&self, key: &[u8], value: &mut [u8], flags: u64) -> Result<()> {
+    pub(crate) fn lookup(&self, key: &[u8], value: &mut [u8], flags: u64) -> Result<()> {
         let mut attr = self.attr(key.as_ptr(), value.as_mut_ptr(), flags);
         bpf(MAP_LOOKUP_ELEM, &mut attr).map(drop)
     }
 
-    pub fn update(&self, key: &[u8], value: &[u8], flags: u64) -> Result<()> {
+    pub(crate) fn update(&self, key: &[u8], value: &[u8], flags: u64) -> Result<()> {
         let mut attr = self.attr(key.as_ptr(), value.as_ptr(), flags);
         bpf(MAP_UPDATE_ELEM, &mut attr).map(drop)
     }
 
-    pub fn delete(&self, key: &[u8]) -> Result<()> {
+    pub(crate) fn delete(&self, key: &[u8]) -> Result<()> {
         bpf(
             MAP_DELETE_ELEM,
             &mut self.attr(key.as_ptr(), core::ptr::null(), 0),
@@ -115,23 +114,23 @@ impl KernelMap {
         .map(drop)
     }
 
-    pub fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<()> {
+    pub(crate) fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<()> {
         let key = key.map_or(core::ptr::null(), <[u8]>::as_ptr);
         bpf(MAP_GET_NEXT_KEY, &mut self.attr(key, next.as_mut_ptr(), 0)).map(drop)
     }
 
-    pub fn lookup_and_delete(&self, key: &[u8], value: &mut [u8], flags: u64) -> Result<()> {
+    pub(crate) fn lookup_and_delete(&self, key: &[u8], value: &mut [u8], flags: u64) -> Result<()> {
         let mut attr = self.attr(key.as_ptr(), value.as_mut_ptr(), flags);
         bpf(MAP_LOOKUP_AND_DELETE_ELEM, &mut attr).map(drop)
     }
 }
 
 /// A loaded XDP program.
-pub struct Program(Fd);
+pub(crate) struct Program(Fd);
 
 impl Program {
     /// Loads raw instructions.
-    pub fn load(instructions: &[u64]) -> Self {
+    pub(crate) fn load(instructions: &[u64]) -> Self {
         let license = b"GPL\0";
         let mut log = vec![0u8; 1 << 16];
         let mut attr = [0; 16];
@@ -147,7 +146,7 @@ impl Program {
     }
 
     /// Runs it once on an empty packet; gives its 32-bit result.
-    pub fn run(&self) -> u32 {
+    pub(crate) fn run(&self) -> u32 {
         let packet = [0u8; 64];
         let mut attr = [0; 16];
         attr[0] = self.0.0 as u64;
@@ -159,7 +158,7 @@ impl Program {
 }
 
 /// An instruction.
-pub const fn insn(opcode: u8, dst: u8, src: u8, offset: i16, imm: i32) -> u64 {
+pub(crate) const fn insn(opcode: u8, dst: u8, src: u8, offset: i16, imm: i32) -> u64 {
     opcode as u64
         | (dst as u64) << 8
         | (src as u64) << 12
@@ -168,7 +167,7 @@ pub const fn insn(opcode: u8, dst: u8, src: u8, offset: i16, imm: i32) -> u64 {
 }
 
 /// `dst = imm ll`.
-pub const fn load_imm(dst: u8, imm: u64) -> [u64; 2] {
+pub(crate) const fn load_imm(dst: u8, imm: u64) -> [u64; 2] {
     [
         insn(0x18, dst, 0, 0, imm as i32),
         insn(0, 0, 0, 0, (imm >> 32) as i32),
@@ -176,25 +175,25 @@ pub const fn load_imm(dst: u8, imm: u64) -> [u64; 2] {
 }
 
 /// `dst = map ll`.
-pub fn load_map(dst: u8, map: &KernelMap) -> [u64; 2] {
+pub(crate) fn load_map(dst: u8, map: &KernelMap) -> [u64; 2] {
     [insn(0x18, dst, 1, 0, map.0.0), 0]
 }
 
 /// `dst = address of the first value of an array`.
-pub fn load_value(dst: u8, map: &KernelMap) -> [u64; 2] {
+pub(crate) fn load_value(dst: u8, map: &KernelMap) -> [u64; 2] {
     [insn(0x18, dst, 2, 0, map.0.0), 0]
 }
 
 /// `call helper`.
-pub const fn call(helper: i32) -> u64 {
+pub(crate) const fn call(helper: i32) -> u64 {
     insn(0x85, 0, 0, 0, helper)
 }
 
 /// `exit`.
-pub const EXIT: u64 = insn(0x95, 0, 0, 0, 0);
+pub(crate) const EXIT: u64 = insn(0x95, 0, 0, 0, 0);
 
 /// Keeps the calling thread on CPU 0.
-pub fn stay_on_first_cpu() {
+pub(crate) fn stay_on_first_cpu() {
     // SAFETY: the set is plain data, of the size given.
     unsafe {
         let mut set: libc::cpu_set_t = core::mem::zeroed();

@@ -1,13 +1,9 @@
 //! A program's operations on a map of ours give what the same eBPF program gets from the kernel.
 
-mod common;
-#[path = "common/kernel.rs"]
-mod kernel;
-
+use crate::bpf::{self, EXIT, KernelMap, Program, call, insn, load_imm, load_map};
+use crate::common::{SharedMap, geometry, me};
 use bpftime_abi::MapType;
 use bpftime_maps::Geometry;
-use common::{SharedMap, geometry, me};
-use kernel::{EXIT, KernelMap, Program, call, insn, load_imm, load_map};
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -117,6 +113,13 @@ fn compare(g: Geometry, ops: &[Op]) {
         let (mut mine, mut theirs) = (vec![0xee; size], vec![0xee; size]);
         let a = ours.map.lookup_user(&bytes[..key_size], &mut mine, 0);
         let b = kernels.lookup(&bytes[..key_size], &mut theirs, 0);
+        if g.is_per_cpu() {
+            // The kernel leaves what was there in the padding of a new element.
+            let padding = |at: &usize| at % 8 >= g.value_size as usize;
+            for at in (0..size).filter(padding) {
+                (mine[at], theirs[at]) = (0, 0);
+            }
+        }
         assert_eq!(
             (a, mine),
             (b, theirs),
@@ -129,11 +132,11 @@ macro_rules! compare_tests {
     ($($name:ident: $geometry:expr;)*) => {$(
         #[test]
         fn $name() {
-            if !kernel::usable(stringify!($name)) {
+            if !bpf::usable(stringify!($name)) {
                 return;
             }
-            kernel::stay_on_first_cpu();
-            let g = Geometry { cpus: kernel::possible_cpus(), ..$geometry };
+            bpf::stay_on_first_cpu();
+            let g = Geometry { cpus: bpf::possible_cpus(), ..$geometry };
             let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(25) };
             proptest!(config, |(ops in ops())| compare(g, &ops));
         }

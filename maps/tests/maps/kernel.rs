@@ -1,15 +1,11 @@
 //! The same operations on a map of ours and on the kernel's give the same results and errors.
 
-mod common;
-#[path = "common/kernel.rs"]
-mod kernel;
-
 use std::collections::BTreeSet;
 
+use crate::bpf::{self, KernelMap};
+use crate::common::{SharedMap, geometry, me};
 use bpftime_abi::{Errno, MapType};
 use bpftime_maps::Geometry;
-use common::{SharedMap, geometry, me};
-use kernel::KernelMap;
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -153,10 +149,10 @@ macro_rules! compare_tests {
     ($($name:ident: $geometry:expr;)*) => {$(
         #[test]
         fn $name() {
-            if !kernel::usable(stringify!($name)) {
+            if !bpf::usable(stringify!($name)) {
                 return;
             }
-            let g = Geometry { cpus: kernel::possible_cpus(), ..$geometry };
+            let g = Geometry { cpus: bpf::possible_cpus(), ..$geometry };
             let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(150) };
             proptest!(config, |(ops in ops())| compare(g, &ops));
         }
@@ -248,7 +244,7 @@ fn geometries() -> impl Strategy<Value = Geometry> {
     (types, key, value, entries, flag.clone(), flag).prop_map(|(map_type, k, v, n, f, g)| {
         Geometry {
             flags: f | g,
-            cpus: kernel::possible_cpus(),
+            cpus: bpf::possible_cpus(),
             ..geometry(map_type, k, v, n)
         }
     })
@@ -256,7 +252,7 @@ fn geometries() -> impl Strategy<Value = Geometry> {
 
 #[test]
 fn creation() {
-    if !kernel::usable("creation") {
+    if !bpf::usable("creation") {
         return;
     }
     let config = ProptestConfig {
