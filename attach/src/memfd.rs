@@ -27,8 +27,12 @@ pub(crate) fn create(name: &CStr, content: &[u8], len: u64, sealed: bool) -> Res
     }
     // SAFETY: the kernel has just returned this descriptor, nobody else owns it.
     let file = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
-    let failed = |source| Error::Os { what: "filling a memfd", source };
-    file.set_len(len.max(content.len() as u64)).map_err(failed)?;
+    let failed = |source| Error::Os {
+        what: "filling a memfd",
+        source,
+    };
+    file.set_len(len.max(content.len() as u64))
+        .map_err(failed)?;
     file.write_all_at(content, 0).map_err(failed)?;
     let mut seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW;
     if sealed {
@@ -43,6 +47,8 @@ pub(crate) fn create(name: &CStr, content: &[u8], len: u64, sealed: bool) -> Res
 
 /// Whether `fd` is a memory file whose name starts with [`NAME_PREFIX`].
 pub(crate) fn is_ours(fd: i32) -> bool {
-    std::fs::read_link(format!("/proc/self/fd/{fd}"))
-        .is_ok_and(|path| path.to_string_lossy().starts_with(&format!("/memfd:{NAME_PREFIX}")))
+    std::fs::read_link(format!("/proc/self/fd/{fd}")).is_ok_and(|path| {
+        path.to_string_lossy()
+            .starts_with(&format!("/memfd:{NAME_PREFIX}"))
+    })
 }

@@ -62,11 +62,7 @@ fn stopped_pid(stopped: &Stopped<'_>) -> i32 {
     stopped.target().pid()
 }
 
-fn wait_until_clear(
-    stopped: &mut Stopped<'_>,
-    ranges: &[Range<u64>],
-    failed: Error,
-) -> Result<()> {
+fn wait_until_clear(stopped: &mut Stopped<'_>, ranges: &[Range<u64>], failed: Error) -> Result<()> {
     if ranges.iter().all(|range| range.is_empty()) {
         return Ok(());
     }

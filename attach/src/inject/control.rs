@@ -28,14 +28,35 @@ pub(super) fn first_page(target: &Target, target_id: u32, address_of: &ImagePlac
             place.copy_from_slice(value);
         }
     };
-    put(offset_of!(ControlPage, abi_version), &ABI_VERSION.to_le_bytes());
+    put(
+        offset_of!(ControlPage, abi_version),
+        &ABI_VERSION.to_le_bytes(),
+    );
     put(offset_of!(ControlPage, pid), &target.pid().to_le_bytes());
-    put(offset_of!(ControlPage, start_time), &target.start_time().to_le_bytes());
-    put(offset_of!(ControlPage, guardian), &std::process::id().to_le_bytes());
-    put(offset_of!(ControlPage, phase), &(Phase::Injecting as u32).to_le_bytes());
-    put(offset_of!(ControlPage, image), &address_of.image.to_le_bytes());
-    put(offset_of!(ControlPage, image_len), &address_of.len.to_le_bytes());
-    put(offset_of!(ControlPage, state), &address_of.state.to_le_bytes());
+    put(
+        offset_of!(ControlPage, start_time),
+        &target.start_time().to_le_bytes(),
+    );
+    put(
+        offset_of!(ControlPage, guardian),
+        &std::process::id().to_le_bytes(),
+    );
+    put(
+        offset_of!(ControlPage, phase),
+        &(Phase::Injecting as u32).to_le_bytes(),
+    );
+    put(
+        offset_of!(ControlPage, image),
+        &address_of.image.to_le_bytes(),
+    );
+    put(
+        offset_of!(ControlPage, image_len),
+        &address_of.len.to_le_bytes(),
+    );
+    put(
+        offset_of!(ControlPage, state),
+        &address_of.state.to_le_bytes(),
+    );
     put(offset_of!(ControlPage, target_id), &target_id.to_le_bytes());
     put(offset_of!(ControlPage, magic), &CONTROL_MAGIC.to_le_bytes());
     page
@@ -153,7 +174,10 @@ impl ControlMemory {
         for (offset, value) in [
             (offset_of!(MappingRecord, address), address),
             (offset_of!(MappingRecord, len), len),
-            (offset_of!(MappingRecord, kind), u64::from(kind as u32) | u64::from(id) << 32),
+            (
+                offset_of!(MappingRecord, kind),
+                u64::from(kind as u32) | u64::from(id) << 32,
+            ),
         ] {
             if let Some(place) = record.get_mut(offset..offset + 8) {
                 place.copy_from_slice(&value.to_le_bytes());
@@ -193,7 +217,11 @@ impl ControlMemory {
             .filter_map(|(index, record)| {
                 let address = u64_at(record, offset_of!(MappingRecord, address))?;
                 let len = u64_at(record, offset_of!(MappingRecord, len))?;
-                (len != 0).then_some(JournalMapping { index, address, len })
+                (len != 0).then_some(JournalMapping {
+                    index,
+                    address,
+                    len,
+                })
             })
             .collect())
     }
@@ -226,19 +254,39 @@ impl ControlMemory {
         };
         put(offset_of!(HookRecord, kind), &kind.to_le_bytes());
         put(offset_of!(HookRecord, site), &hook.site.to_le_bytes());
-        put(offset_of!(HookRecord, trampoline), &hook.trampoline.to_le_bytes());
-        put(offset_of!(HookRecord, trampoline_len), &hook.trampoline_len.to_le_bytes());
-        put(offset_of!(HookRecord, return_point), &hook.return_point.to_le_bytes());
+        put(
+            offset_of!(HookRecord, trampoline),
+            &hook.trampoline.to_le_bytes(),
+        );
+        put(
+            offset_of!(HookRecord, trampoline_len),
+            &hook.trampoline_len.to_le_bytes(),
+        );
+        put(
+            offset_of!(HookRecord, return_point),
+            &hook.return_point.to_le_bytes(),
+        );
         for (index, patch) in hook.patches.iter().take(2).enumerate() {
             let base = offset_of!(HookRecord, patches) + index * size_of::<PatchRecord>();
             let len = patch.replacement.len();
             if len > 8 || patch.original.len() != len {
-                return Err(Error::Unsupported(format!("a patch of {len} bytes is too long")));
+                return Err(Error::Unsupported(format!(
+                    "a patch of {len} bytes is too long"
+                )));
             }
-            put(base + offset_of!(PatchRecord, address), &patch.address.to_le_bytes());
-            put(base + offset_of!(PatchRecord, len), &(len as u32).to_le_bytes());
+            put(
+                base + offset_of!(PatchRecord, address),
+                &patch.address.to_le_bytes(),
+            );
+            put(
+                base + offset_of!(PatchRecord, len),
+                &(len as u32).to_le_bytes(),
+            );
             put(base + offset_of!(PatchRecord, original), &patch.original);
-            put(base + offset_of!(PatchRecord, replacement), &patch.replacement);
+            put(
+                base + offset_of!(PatchRecord, replacement),
+                &patch.replacement,
+            );
         }
         // All but the state, then the state; counters start anew.
         target.write(at + 4, record.get(4..).unwrap_or_default())?;

@@ -91,11 +91,17 @@ impl Injection {
         let target = stopped.target();
         for (hook, program) in self.links.remove(&link.0).unwrap_or_default() {
             self.programs.switch_off(target, &self.control, program)?;
-            let Some(entry) = self.hooks.get_mut(&hook) else { continue };
+            let Some(entry) = self.hooks.get_mut(&hook) else {
+                continue;
+            };
             entry.entry.retain(|p| *p != program);
             entry.on_return.retain(|p| *p != program);
             self.write_lists(stopped, hook)?;
-            if self.hooks.get(&hook).is_some_and(|h| h.entry.is_empty() && h.on_return.is_empty()) {
+            if self
+                .hooks
+                .get(&hook)
+                .is_some_and(|h| h.entry.is_empty() && h.on_return.is_empty())
+            {
                 self.remove_hook(stopped, hook)?;
             }
         }
@@ -104,7 +110,11 @@ impl Injection {
 
     /// Addresses of the functions that are patched now.
     pub fn sites(&self) -> Vec<u64> {
-        self.hooks.values().filter(|hook| !hook.retired).map(|hook| hook.site).collect()
+        self.hooks
+            .values()
+            .filter(|hook| !hook.retired)
+            .map(|hook| hook.site)
+            .collect()
     }
 
     fn link_at(
@@ -134,7 +144,9 @@ impl Injection {
         index: usize,
     ) -> Result<()> {
         let target = stopped.target();
-        let Some(hook) = self.hooks.get_mut(&index) else { return Ok(()) };
+        let Some(hook) = self.hooks.get_mut(&index) else {
+            return Ok(());
+        };
         let list = match spec.when {
             When::Entry => &mut hook.entry,
             When::Return => &mut hook.on_return,
@@ -160,7 +172,11 @@ impl Injection {
         address: u64,
     ) -> Result<usize> {
         let returns = spec.when == When::Return;
-        let old = self.hooks.values().find(|h| h.site == address && !h.retired).cloned();
+        let old = self
+            .hooks
+            .values()
+            .find(|h| h.site == address && !h.retired)
+            .cloned();
         if let Some(old) = &old
             && (old.returns || !returns)
         {
@@ -176,8 +192,7 @@ impl Injection {
             });
         }
         let live = self.hooks.values().filter(|h| !h.retired);
-        let plan =
-            site::plan(stopped, spec.module, (spec.offset, address), returns, live)?;
+        let plan = site::plan(stopped, spec.module, (spec.offset, address), returns, live)?;
         let index = self.free_index().ok_or_else(|| Error::Site {
             pid,
             address,
@@ -204,7 +219,8 @@ impl Injection {
             trampoline_len: TRAMPOLINE_LEN,
             return_point: hook.return_point,
         };
-        self.control.announce_hook(stopped.target(), &record, kind)?;
+        self.control
+            .announce_hook(stopped.target(), &record, kind)?;
         self.write_dispatch(stopped, &hook)?;
         self.hooks.insert(index, hook);
         self.hooks_used = self.hooks_used.max(index + 1);
@@ -213,7 +229,8 @@ impl Injection {
             self.remove_hook(stopped, index)?;
             return Err(error);
         }
-        self.control.set_hook_state(stopped.target(), index, HookState::Live)?;
+        self.control
+            .set_hook_state(stopped.target(), index, HookState::Live)?;
         if let Some(old) = old {
             // Its programs run from the new one now; its trampoline is no longer jumped to.
             for places in self.links.values_mut() {
@@ -221,7 +238,8 @@ impl Injection {
                     place.0 = index;
                 }
             }
-            self.control.set_hook_state(stopped.target(), old.index, HookState::Free)?;
+            self.control
+                .set_hook_state(stopped.target(), old.index, HookState::Free)?;
             if let Some(old) = self.hooks.get_mut(&old.index) {
                 old.retired = true;
                 old.entry.clear();
@@ -234,7 +252,9 @@ impl Injection {
     /// else any that is free.
     fn free_index(&self) -> Option<usize> {
         let never_used = self.hooks_used..MAX_HOOKS;
-        never_used.chain(0..MAX_HOOKS).find(|index| !self.hooks.contains_key(index))
+        never_used
+            .chain(0..MAX_HOOKS)
+            .find(|index| !self.hooks.contains_key(index))
     }
 
     fn place_trampoline(
@@ -251,7 +271,11 @@ impl Injection {
             reason: error.to_string(),
         };
         let room = self.trampoline_room(stopped, plan.address, TRAMPOLINE_LEN)?;
-        let build = if returns { trampoline::build_return } else { trampoline::build_entry };
+        let build = if returns {
+            trampoline::build_return
+        } else {
+            trampoline::build_entry
+        };
         let built = build(plan, index as u32, &self.dispatchers, room).map_err(refuse);
         let trampoline = match built {
             Ok(trampoline) if trampoline.code.len() as u64 <= TRAMPOLINE_LEN => trampoline,
@@ -288,7 +312,9 @@ impl Injection {
     }
 
     fn write_lists(&self, stopped: &Stopped<'_>, index: usize) -> Result<()> {
-        let Some(hook) = self.hooks.get(&index) else { return Ok(()) };
+        let Some(hook) = self.hooks.get(&index) else {
+            return Ok(());
+        };
         let at = self.dispatch_at(index);
         let target = stopped.target();
         let entry = at + offset_of!(HookDispatch, entry_programs) as u64;
@@ -298,13 +324,10 @@ impl Injection {
     }
 
     /// Writes the jumps, the island first. `old` is the hook whose jumps may be there already.
-    fn patch_in(
-        &self,
-        stopped: &mut Stopped<'_>,
-        index: usize,
-        old: Option<&Hook>,
-    ) -> Result<()> {
-        let Some(hook) = self.hooks.get(&index) else { return Ok(()) };
+    fn patch_in(&self, stopped: &mut Stopped<'_>, index: usize, old: Option<&Hook>) -> Result<()> {
+        let Some(hook) = self.hooks.get(&index) else {
+            return Ok(());
+        };
         for patch in &hook.patches {
             let mut from = vec![patch.original.clone()];
             from.extend(
@@ -336,13 +359,17 @@ impl Injection {
 
     /// Gives a function its own bytes back.
     fn remove_hook(&mut self, stopped: &mut Stopped<'_>, index: usize) -> Result<()> {
-        let Some(hook) = self.hooks.get_mut(&index) else { return Ok(()) };
+        let Some(hook) = self.hooks.get_mut(&index) else {
+            return Ok(());
+        };
         hook.retired = true;
         let (site, patches) = (hook.site, hook.patches.clone());
         let target = stopped.target();
-        self.control.set_hook_state(target, index, HookState::Removing)?;
+        self.control
+            .set_hook_state(target, index, HookState::Removing)?;
         revert(stopped, site, &patches)?;
-        self.control.set_hook_state(target, index, HookState::Free)?;
+        self.control
+            .set_hook_state(target, index, HookState::Free)?;
         self.reclaim(stopped)
     }
 
@@ -367,7 +394,11 @@ impl Injection {
         let mut returns = Returns::read(stopped, &self.control, points)?;
         let image = self.control.place.image;
         let mut ranges = vec![image..self.control.place.state];
-        ranges.extend(retired.iter().map(|h| h.trampoline..h.trampoline + TRAMPOLINE_LEN));
+        ranges.extend(
+            retired
+                .iter()
+                .map(|h| h.trampoline..h.trampoline + TRAMPOLINE_LEN),
+        );
         if inside::any_reference(stopped, &ranges, &returns)? {
             return Ok(());
         }
@@ -382,11 +413,7 @@ impl Injection {
 
 /// Writes the original bytes back, the site first; [`Outcome::Foreign`] if somebody else changed
 /// some of them, which then stay.
-pub(super) fn revert(
-    stopped: &mut Stopped<'_>,
-    site: u64,
-    patches: &[Patch],
-) -> Result<Outcome> {
+pub(super) fn revert(stopped: &mut Stopped<'_>, site: u64, patches: &[Patch]) -> Result<Outcome> {
     let mut outcome = Outcome::Done;
     for patch in patches.iter().rev() {
         let len = if patch.address == site { 0 } else { 1 };

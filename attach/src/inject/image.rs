@@ -40,8 +40,9 @@ impl Image {
         let file_len = usize::try_from(header.file_len).map_err(|_| bad("too large"))?;
         let elf_header =
             FileHeader64::<LittleEndian>::parse(elf).map_err(|e| ImageError(e.to_string()))?;
-        let segments =
-            elf_header.program_headers(LE, elf).map_err(|e| ImageError(e.to_string()))?;
+        let segments = elf_header
+            .program_headers(LE, elf)
+            .map_err(|e| ImageError(e.to_string()))?;
         let first = segments
             .iter()
             .find(|s| s.p_type(LE) == PT_LOAD)
@@ -50,15 +51,18 @@ impl Image {
             return Err(bad("the first segment does not start at 0"));
         }
         let mut text = vec![0; file_len];
-        let content = first.data(LE, elf).map_err(|()| bad("first segment outside the file"))?;
+        let content = first
+            .data(LE, elf)
+            .map_err(|()| bad("first segment outside the file"))?;
         text.get_mut(..content.len())
             .ok_or_else(|| bad("the first segment is longer than the header says"))?
             .copy_from_slice(content);
 
         let (mut table, mut size) = (0, 0);
         for segment in segments {
-            let Some(entries) =
-                segment.dynamic(LE, elf).map_err(|e| ImageError(e.to_string()))?
+            let Some(entries) = segment
+                .dynamic(LE, elf)
+                .map_err(|e| ImageError(e.to_string()))?
             else {
                 continue;
             };
@@ -71,7 +75,11 @@ impl Image {
             }
         }
         let relocations = relocations(&text, table, size)?;
-        Ok(Self { header, text, relocations })
+        Ok(Self {
+            header,
+            text,
+            relocations,
+        })
     }
 
     /// What the image says about itself.
@@ -103,12 +111,10 @@ impl Image {
 
 fn parse_header(elf: &[u8]) -> Result<ImageHeader, ImageError> {
     let bad = |what: &str| ImageError(what.to_owned());
-    let word = |offset: usize| {
-        u64_at(elf, IMAGE_HEADER_OFFSET + offset).ok_or_else(|| bad("no header"))
-    };
-    let half = |offset: usize| {
-        u32_at(elf, IMAGE_HEADER_OFFSET + offset).ok_or_else(|| bad("no header"))
-    };
+    let word =
+        |offset: usize| u64_at(elf, IMAGE_HEADER_OFFSET + offset).ok_or_else(|| bad("no header"));
+    let half =
+        |offset: usize| u32_at(elf, IMAGE_HEADER_OFFSET + offset).ok_or_else(|| bad("no header"));
     let mut capabilities = [0; 5];
     for (index, place) in capabilities.iter_mut().enumerate() {
         *place = word(offset_of!(ImageHeader, capabilities) + index * 8)?;
@@ -136,14 +142,24 @@ fn parse_header(elf: &[u8]) -> Result<ImageHeader, ImageError> {
         )));
     }
     let pages = [header.file_len, header.state, header.state_len];
-    if pages.iter().any(|len| *len == 0 || *len > MAX_IMAGE || len % PAGE != 0)
+    if pages
+        .iter()
+        .any(|len| *len == 0 || *len > MAX_IMAGE || len % PAGE != 0)
         || header.state != header.file_len
         || header.state_len < (size_of::<State>() as u64).max(size_of::<Config>() as u64)
     {
         return Err(bad("its segments are not laid out as agreed"));
     }
-    let entries = [header.entry_dispatch, header.return_entry_dispatch, header.return_dispatch];
-    if entries.iter().chain([&header.helpers]).any(|entry| *entry >= header.file_len) {
+    let entries = [
+        header.entry_dispatch,
+        header.return_entry_dispatch,
+        header.return_dispatch,
+    ];
+    if entries
+        .iter()
+        .chain([&header.helpers])
+        .any(|entry| *entry >= header.file_len)
+    {
         return Err(bad("an entry point lies outside"));
     }
     Ok(header)
@@ -154,8 +170,12 @@ fn relocations(text: &[u8], table: u64, size: u64) -> Result<Vec<(usize, u64)>, 
     let bad = |what: &str| ImageError(what.to_owned());
     let start = usize::try_from(table).map_err(|_| bad("relocations outside"))?;
     let len = usize::try_from(size).map_err(|_| bad("relocations outside"))?;
-    let end = start.checked_add(len).ok_or_else(|| bad("relocations outside"))?;
-    let entries = text.get(start..end).ok_or_else(|| bad("relocations outside"))?;
+    let end = start
+        .checked_add(len)
+        .ok_or_else(|| bad("relocations outside"))?;
+    let entries = text
+        .get(start..end)
+        .ok_or_else(|| bad("relocations outside"))?;
     let mut found = Vec::new();
     for entry in entries.chunks_exact(ENTRY) {
         let (offset, info, addend) = match (u64_at(entry, 0), u64_at(entry, 8), u64_at(entry, 16)) {
@@ -163,7 +183,9 @@ fn relocations(text: &[u8], table: u64, size: u64) -> Result<Vec<(usize, u64)>, 
             _ => return Err(bad("relocations outside")),
         };
         if info != u64::from(R_X86_64_RELATIVE) {
-            return Err(ImageError(format!("relocation {info:#x} is not R_X86_64_RELATIVE")));
+            return Err(ImageError(format!(
+                "relocation {info:#x} is not R_X86_64_RELATIVE"
+            )));
         }
         let offset = usize::try_from(offset)
             .ok()

@@ -16,7 +16,10 @@ use crate::target::{Reference, Stopped};
 /// Whether some thread runs programs of this image now.
 pub(super) fn is_busy(stopped: &Stopped<'_>, control: &ControlMemory) -> Result<bool> {
     let mut slots = vec![0; MAX_SLOTS * size_of::<ThreadSlot>()];
-    stopped.read(control.place.state + offset_of!(State, slots) as u64, &mut slots)?;
+    stopped.read(
+        control.place.state + offset_of!(State, slots) as u64,
+        &mut slots,
+    )?;
     Ok(slots
         .chunks_exact(size_of::<ThreadSlot>())
         .filter_map(|slot| u64_at(slot, offset_of!(ThreadSlot, claim)))
@@ -27,7 +30,10 @@ pub(super) fn is_busy(stopped: &Stopped<'_>, control: &ControlMemory) -> Result<
 pub(super) fn code(maps: &Maps) -> Vec<Range<u64>> {
     maps.iter()
         .filter(|m| m.execute)
-        .filter(|m| m.memfd_name().is_some_and(|name| name.starts_with(NAME_PREFIX.as_bytes())))
+        .filter(|m| {
+            m.memfd_name()
+                .is_some_and(|name| name.starts_with(NAME_PREFIX.as_bytes()))
+        })
         .map(|m| m.start..m.end)
         .collect()
 }
@@ -39,8 +45,11 @@ pub(super) fn any_reference(
     ranges: &[Range<u64>],
     returns: &Returns,
 ) -> Result<bool> {
-    Ok(stopped.references(ranges)?.into_iter().any(|reference| match reference {
-        Reference::ProgramCounter { .. } => true,
-        Reference::Stack { slot, address, .. } => !returns.can_put_back(slot, address),
-    }))
+    Ok(stopped
+        .references(ranges)?
+        .into_iter()
+        .any(|reference| match reference {
+            Reference::ProgramCounter { .. } => true,
+            Reference::Stack { slot, address, .. } => !returns.can_put_back(slot, address),
+        }))
 }

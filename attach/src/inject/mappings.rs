@@ -47,7 +47,10 @@ impl Pool {
 impl Injection {
     /// Maps one of our memory files somewhere in the process. Its name (`memfd_create`) must
     /// start with [`NAME_PREFIX`], by which whoever cleans up knows it again.
-    #[expect(clippy::too_many_arguments, reason = "each is a plain property of the mapping")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a plain property of the mapping"
+    )]
     pub fn map_file(
         &self,
         stopped: &mut Stopped<'_>,
@@ -59,7 +62,14 @@ impl Injection {
         id: u32,
     ) -> Result<u64> {
         let near = self.control.place.image;
-        self.map_near(stopped, fd, (near, u64::MAX), len, (protection, shared), (kind, id))
+        self.map_near(
+            stopped,
+            fd,
+            (near, u64::MAX),
+            len,
+            (protection, shared),
+            (kind, id),
+        )
     }
 
     /// Maps private memory with this content, for tables that programs refer to.
@@ -67,7 +77,15 @@ impl Injection {
         let len = (content.len().max(1) as u64).next_multiple_of(4096);
         let file = memfd::create(c"bpftime-tables", content, len, true)?;
         let rw = Protection::ReadWrite;
-        self.map_file(stopped, file.as_fd(), len, rw, false, MappingKind::Tables, 0)
+        self.map_file(
+            stopped,
+            file.as_fd(),
+            len,
+            rw,
+            false,
+            MappingKind::Tables,
+            0,
+        )
     }
 
     /// Unmaps what [`Injection::map_file`] or [`Injection::map_tables`] mapped. False if a thread
@@ -101,7 +119,8 @@ impl Injection {
         kind: MappingKind,
         id: u32,
     ) -> Result<usize> {
-        self.control.announce_mapping(stopped.target(), (address, len), kind, id)
+        self.control
+            .announce_mapping(stopped.target(), (address, len), kind, id)
     }
 
     fn map_near(
@@ -119,6 +138,8 @@ impl Injection {
             )));
         }
         let len = len.next_multiple_of(4096);
+        // Before the place is chosen, so that it is not in it.
+        stopped.open_remote_session()?;
         let address = gaps::find(&stopped.maps()?, near, len, reach)?;
         let index = self.announce(stopped, address, len, kind, id)?;
         match stopped.map_fd(fd, At::Free(address), len, protection, shared) {
@@ -140,10 +161,15 @@ impl Injection {
         const NAME: &CStr = c"bpftime-trampolines";
         let len = len.next_multiple_of(ALIGN);
         let near = |pool: &Pool| {
-            site.abs_diff(pool.address).max(site.abs_diff(pool.address + POOL_LEN)) <= REACH
+            site.abs_diff(pool.address)
+                .max(site.abs_diff(pool.address + POOL_LEN))
+                <= REACH
         };
-        if let Some(room) =
-            self.pools.iter_mut().filter(|pool| near(pool)).find_map(|pool| pool.take(len))
+        if let Some(room) = self
+            .pools
+            .iter_mut()
+            .filter(|pool| near(pool))
+            .find_map(|pool| pool.take(len))
         {
             return Ok(room);
         }
@@ -157,7 +183,11 @@ impl Injection {
             (Protection::ReadExecute, false),
             (MappingKind::Trampolines, 0),
         )?;
-        let mut pool = Pool { address, used: 0, free: Vec::new() };
+        let mut pool = Pool {
+            address,
+            used: 0,
+            free: Vec::new(),
+        };
         let room = pool.take(len);
         self.pools.push(pool);
         room.ok_or_else(|| Error::Unsupported(format!("a trampoline of {len} bytes is too long")))

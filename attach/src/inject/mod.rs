@@ -85,23 +85,37 @@ impl Injection {
         undo::undo_all(stopped)?;
 
         let image = options.image;
+        // Before places are chosen, so that it is in none of them.
+        stopped.open_remote_session()?;
         let maps = stopped.maps()?;
-        let near = maps.iter().filter(|m| m.execute && m.is_file()).last().map_or(0, |m| m.start);
-        let base = gaps::find(&maps, near, image.len(), u64::MAX)?;
-        let place =
-            ImagePlace { image: base, len: image.len(), state: base + image.header().state };
+        let near = maps
+            .iter()
+            .filter(|m| m.execute && m.is_file())
+            .last()
+            .map_or(0, |m| m.start);
+        // The control memory follows the image.
+        let base = gaps::find(&maps, near, image.len() + CONTROL_LEN, u64::MAX)?;
+        let place = ImagePlace {
+            image: base,
+            len: image.len(),
+            state: base + image.header().state,
+        };
 
         let page = control::first_page(target, options.target_id, &place);
         let control_file = memfd::create(c"bpftime-control", &page, CONTROL_LEN, false)?;
         let control = stopped.map_fd(
             control_file.as_fd(),
-            At::Anywhere,
+            At::Free(base + image.len()),
             CONTROL_LEN,
             Protection::ReadWrite,
             true,
         )?;
         let mut injection = Self {
-            control: ControlMemory { address: control, place, owned: true },
+            control: ControlMemory {
+                address: control,
+                place,
+                owned: true,
+            },
             control_file,
             dispatchers: Dispatchers::new(image.header(), base),
             pools: Vec::new(),
@@ -139,7 +153,11 @@ impl Injection {
             Protection::ReadExecute,
             false,
         )?;
-        stopped.map_anonymous(At::Over(place.state), header.state_len, Protection::ReadWrite)?;
+        stopped.map_anonymous(
+            At::Over(place.state),
+            header.state_len,
+            Protection::ReadWrite,
+        )?;
         let process = place.state + offset_of!(State, process) as u64;
         stopped.advise(process, 4096, libc::MADV_WIPEONFORK)?;
         // 40 MB of which little is used; fails where the kernel has no huge pages.
@@ -151,7 +169,10 @@ impl Injection {
             Some((fd, count)) => {
                 let len = size_of::<bpftime_abi::target::LeaseTable>() as u64;
                 let rw = Protection::ReadWrite;
-                (self.map_file(stopped, fd, len, rw, true, MappingKind::Leases, 0)?, count)
+                (
+                    self.map_file(stopped, fd, len, rw, true, MappingKind::Leases, 0)?,
+                    count,
+                )
             }
             None => (0, 0),
         };
@@ -161,15 +182,26 @@ impl Injection {
                 place.copy_from_slice(value);
             }
         };
-        put(offset_of!(Config, control), &self.control.address.to_le_bytes());
+        put(
+            offset_of!(Config, control),
+            &self.control.address.to_le_bytes(),
+        );
         put(offset_of!(Config, leases), &leases.to_le_bytes());
         put(offset_of!(Config, lease_count), &lease_count.to_le_bytes());
-        put(offset_of!(Config, target_id), &options.target_id.to_le_bytes());
+        put(
+            offset_of!(Config, target_id),
+            &options.target_id.to_le_bytes(),
+        );
         put(
             offset_of!(Config, vdso_clock_gettime),
-            &vdso_function(stopped, maps, "__vdso_clock_gettime").unwrap_or(0).to_le_bytes(),
+            &vdso_function(stopped, maps, "__vdso_clock_gettime")
+                .unwrap_or(0)
+                .to_le_bytes(),
         );
-        put(offset_of!(Config, tid_offset), &tid_offset(stopped).to_le_bytes());
+        put(
+            offset_of!(Config, tid_offset),
+            &tid_offset(stopped).to_le_bytes(),
+        );
         stopped.write(place.state + offset_of!(State, config) as u64, &config)?;
         self.control.set_phase(target, Phase::Ready)
     }
@@ -216,5 +248,8 @@ fn tid_offset(stopped: &Stopped<'_>) -> u32 {
                 })
         })
     };
-    TID_OFFSETS.into_iter().find(|offset| holds_tid(*offset)).unwrap_or(0)
+    TID_OFFSETS
+        .into_iter()
+        .find(|offset| holds_tid(*offset))
+        .unwrap_or(0)
 }

@@ -65,14 +65,29 @@ impl Programs {
             }
         };
         let flags = if spec.needs_cpu { PROGRAM_NEEDS_CPU } else { 0 };
-        put(offset_of!(ProgramRecord, entry), &spec.entry.address().to_le_bytes());
+        put(
+            offset_of!(ProgramRecord, entry),
+            &spec.entry.address().to_le_bytes(),
+        );
         put(offset_of!(ProgramRecord, maps), &spec.maps.to_le_bytes());
-        put(offset_of!(ProgramRecord, map_values), &spec.map_values.to_le_bytes());
-        put(offset_of!(ProgramRecord, cookie), &spec.cookie.to_le_bytes());
+        put(
+            offset_of!(ProgramRecord, map_values),
+            &spec.map_values.to_le_bytes(),
+        );
+        put(
+            offset_of!(ProgramRecord, cookie),
+            &spec.cookie.to_le_bytes(),
+        );
         put(offset_of!(ProgramRecord, switch), &switch.to_le_bytes());
-        put(offset_of!(ProgramRecord, generation), &self.generation.to_le_bytes());
+        put(
+            offset_of!(ProgramRecord, generation),
+            &self.generation.to_le_bytes(),
+        );
         put(offset_of!(ProgramRecord, flags), &flags.to_le_bytes());
-        put(offset_of!(ProgramRecord, link_id), &spec.link_id.to_le_bytes());
+        put(
+            offset_of!(ProgramRecord, link_id),
+            &spec.link_id.to_le_bytes(),
+        );
         target.write(record_at(control, index), &record)?;
         target.write(switch, &self.generation.to_le_bytes())?;
         if let Some(used) = self.used.get_mut(index) {
@@ -127,7 +142,10 @@ pub(super) fn write_list(
     let mut next = 0_u64;
     for index in indices.iter().rev() {
         let at = record_at(control, *index);
-        target.write(at + offset_of!(ProgramRecord, next) as u64, &next.to_le_bytes())?;
+        target.write(
+            at + offset_of!(ProgramRecord, next) as u64,
+            &next.to_le_bytes(),
+        )?;
         next = at;
     }
     target.write(head_at, &next.to_le_bytes())

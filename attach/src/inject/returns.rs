@@ -37,7 +37,11 @@ impl Returns {
     ) -> Result<Self> {
         let table = control.place.state + offset_of!(State, returns) as u64;
         if points.is_empty() {
-            return Ok(Self { entries: Vec::new(), points, table });
+            return Ok(Self {
+                entries: Vec::new(),
+                points,
+                table,
+            });
         }
         let mut bytes = vec![0; RETURN_ENTRIES * size_of::<ReturnEntry>()];
         stopped.read(table, &mut bytes)?;
@@ -51,10 +55,19 @@ impl Returns {
                 };
                 let (stack_slot, hook) = entry.live()?;
                 let return_address = entry.return_address;
-                Some(Entry { index, stack_slot, hook, return_address })
+                Some(Entry {
+                    index,
+                    stack_slot,
+                    hook,
+                    return_address,
+                })
             })
             .collect();
-        Ok(Self { entries, points, table })
+        Ok(Self {
+            entries,
+            points,
+            table,
+        })
     }
 
     /// Whether the word at `slot`, the return point `address`, can be replaced by what it was.
@@ -68,8 +81,12 @@ impl Returns {
     /// or in a trampoline.
     pub(super) fn put_back(&mut self, stopped: &Stopped<'_>) -> Result<()> {
         for position in 0..self.entries.len() {
-            let Some(&entry) = self.entries.get(position) else { break };
-            let Some(&point) = self.points.get(&entry.hook) else { continue };
+            let Some(&entry) = self.entries.get(position) else {
+                break;
+            };
+            let Some(&point) = self.points.get(&entry.hook) else {
+                continue;
+            };
             let mut word = [0; 8];
             if stopped.read(entry.stack_slot, &mut word).is_ok()
                 && u64::from_le_bytes(word) == point
@@ -90,7 +107,8 @@ impl Returns {
             stopped.write(at, &[0; size_of::<ReturnEntry>()])?;
         }
         let points = &self.points;
-        self.entries.retain(|entry| !points.contains_key(&entry.hook));
+        self.entries
+            .retain(|entry| !points.contains_key(&entry.hook));
         Ok(())
     }
 }

@@ -56,10 +56,16 @@ pub(super) fn plan<'h>(
     hooks: impl Iterator<Item = &'h Hook> + Clone,
 ) -> Result<SitePlan> {
     let pid = stopped.target().pid();
-    let refuse = |reason: String| Error::Site { pid, address, reason };
+    let refuse = |reason: String| Error::Site {
+        pid,
+        address,
+        reason,
+    };
     let elf = module.elf();
     if elf.executable_segment(offset).is_none() {
-        return Err(refuse(format!("file offset {offset:#x} is not in an executable segment")));
+        return Err(refuse(format!(
+            "file offset {offset:#x} is not in an executable segment"
+        )));
     }
     let next = elf.next_function(offset).unwrap_or(offset);
     let size = match elf.function_at(offset) {
@@ -95,7 +101,10 @@ pub(super) fn plan<'h>(
     stopped.read(start, &mut bytes)?;
     // The function's own bytes where this very function is hooked already. Padding in which other
     // hooks have a jump no longer looks like padding, and is not used again.
-    for patch in hooks.filter(|hook| hook.site == address).flat_map(|hook| &hook.patches) {
+    for patch in hooks
+        .filter(|hook| hook.site == address)
+        .flat_map(|hook| &hook.patches)
+    {
         let at = patch.address.wrapping_sub(start) as usize;
         if let Some(place) = bytes.get_mut(at..at.saturating_add(patch.original.len())) {
             place.copy_from_slice(&patch.original);
@@ -110,6 +119,12 @@ pub(super) fn plan<'h>(
         .filter(|f| *f > offset && *f < offset + 16)
         .map(|f| address + (f - offset))
         .collect();
-    let site = Site { address, code, padding_after, padding_before, entries: &entries };
+    let site = Site {
+        address,
+        code,
+        padding_after,
+        padding_before,
+        entries: &entries,
+    };
     trampoline::plan(&site).map_err(|refusal| refuse(refusal.to_string()))
 }

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::memfd::NAME_PREFIX;
 use crate::patch::Outcome;
 use crate::process::Mapping;
-use crate::target::{Stopped, Target};
+use crate::target::{Stopped, Target, executor};
 
 /// How often threads are let run to leave our code before it is left where it is.
 const ATTEMPTS: u32 = 12;
@@ -24,7 +24,7 @@ const ATTEMPTS: u32 = 12;
 pub struct Detached {
     /// There was something to undo.
     pub was_attached: bool,
-    /// Functions that have their own bytes again (also those that had them already).
+    /// Functions that have their own bytes again.
     pub restored: usize,
     /// Functions whose code somebody else has changed or unloaded since; not touched.
     pub foreign: Vec<u64>,
@@ -36,7 +36,7 @@ pub struct Detached {
 /// Undoes everything in a process that runs.
 pub fn detach(target: &Target) -> Result<Detached> {
     let maps = target.maps()?;
-    if ControlMemory::mapped(&maps).is_empty() {
+    if ControlMemory::mapped(&maps).is_empty() && !executor::has_leftovers(target.pid(), &maps) {
         return Ok(Detached::default());
     }
     let mut total = Detached::default();
@@ -60,8 +60,14 @@ pub fn detach(target: &Target) -> Result<Detached> {
 
 /// Undoes every injection in a stopped process, as far as its threads allow now.
 pub(super) fn undo_all(stopped: &mut Stopped<'_>) -> Result<Detached> {
-    let mut done = Detached::default();
-    for address in ControlMemory::mapped(&stopped.maps()?) {
+    let maps = stopped.maps()?;
+    // Looked at before one of ours may be there.
+    let stubs_left = !stopped.makes_remote_calls() && !executor::remove_leftovers(stopped, &maps)?;
+    let mut done = Detached {
+        code_left: stubs_left,
+        ..Detached::default()
+    };
+    for address in ControlMemory::mapped(&maps) {
         done.was_attached = true;
         match ControlMemory::open(stopped.target(), address)? {
             Some(control) => undo_one(stopped, &control, &mut done)?,
@@ -72,11 +78,7 @@ pub(super) fn undo_all(stopped: &mut Stopped<'_>) -> Result<Detached> {
     Ok(done)
 }
 
-fn undo_one(
-    stopped: &mut Stopped<'_>,
-    control: &ControlMemory,
-    done: &mut Detached,
-) -> Result<()> {
+fn undo_one(stopped: &mut Stopped<'_>, control: &ControlMemory, done: &mut Detached) -> Result<()> {
     let target = stopped.target();
     if control.owned {
         control.set_phase(target, Phase::Removing)?;
@@ -88,7 +90,7 @@ fn undo_one(
             control.set_hook_state(target, hook.index, HookState::Removing)?;
         }
         match revert(stopped, hook.site, &hook.patches)? {
-            Outcome::Done => done.restored += 1,
+            Outcome::Done => done.restored += usize::from(patched),
             // A removed record is only history.
             Outcome::Foreign if patched => done.foreign.push(hook.site),
             Outcome::Foreign => {}
@@ -128,15 +130,21 @@ fn is_patched(stopped: &Stopped<'_>, hook: &JournalHook) -> bool {
 fn image_is_there(stopped: &Stopped<'_>, control: &ControlMemory) -> Result<bool> {
     let maps = stopped.maps()?;
     let place = control.place;
-    Ok(maps.at(place.image).is_some_and(|m| m.execute && is_ours(m))
-        && maps.at(place.state).is_some_and(|m| m.write && !m.is_file())
+    Ok(maps
+        .at(place.image)
+        .is_some_and(|m| m.execute && is_ours(m))
+        && maps
+            .at(place.state)
+            .is_some_and(|m| m.write && !m.is_file())
         && maps
             .at((place.image + place.len).saturating_sub(1))
             .is_some_and(|m| m.write && !m.is_file()))
 }
 
 fn is_ours(mapping: &Mapping) -> bool {
-    mapping.memfd_name().is_some_and(|name| name.starts_with(NAME_PREFIX.as_bytes()))
+    mapping
+        .memfd_name()
+        .is_some_and(|name| name.starts_with(NAME_PREFIX.as_bytes()))
 }
 
 /// Unmaps what the journal lists and what still is a memory file of ours, the control memory

@@ -125,7 +125,9 @@ impl Maps {
 
     /// First address after the main executable, 0 if it is not known.
     pub(crate) fn executable_end(&self) -> u64 {
-        let Ok(file) = FileId::of(Path::new(&format!("/proc/{}/exe", self.pid))) else { return 0 };
+        let Ok(file) = FileId::of(Path::new(&format!("/proc/{}/exe", self.pid))) else {
+            return 0;
+        };
         self.of_file(file).last().map_or(0, |last| {
             // What is not in the file (.bss) follows directly.
             let mut end = last.end;

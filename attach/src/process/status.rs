@@ -72,7 +72,10 @@ impl Status {
         };
         let ids = |key| {
             field(key).map_or_else(Vec::new, |(_, _, value)| {
-                value.split_whitespace().filter_map(|v| v.parse().ok()).collect()
+                value
+                    .split_whitespace()
+                    .filter_map(|v| v.parse().ok())
+                    .collect()
             })
         };
         Ok(Self {

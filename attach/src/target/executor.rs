@@ -197,15 +197,35 @@ fn in_vsyscall(maps: &Maps, rip: u64) -> bool {
         .is_some_and(|m| m.name.as_os_str() == "[vsyscall]")
 }
 
-/// A place that is not in use. A stub that a dead tracer left is written over only if no
-/// thread is in it or will come back to it.
+/// A place that is not in use.
 fn choose_place(stopped: &Stopped<'_>, maps: &Maps) -> Result<Place> {
     let pid = stopped.target().pid();
-    for place in stub::places(pid, maps) {
+    remove_leftovers(stopped, maps)?;
+    let mut places = stub::places(pid, maps).into_iter();
+    places
+        .find(|place| !place.leftover)
+        .ok_or_else(|| stub::no_place(pid))
+}
+
+/// Whether a tracer that died left a stub behind.
+pub(crate) fn has_leftovers(pid: i32, maps: &Maps) -> bool {
+    stub::places(pid, maps).iter().any(|place| place.leftover)
+}
+
+/// Removes stubs that dead tracers left, if no thread is in them or will come back to them; true
+/// if none is left.
+pub(crate) fn remove_leftovers(stopped: &Stopped<'_>, maps: &Maps) -> Result<bool> {
+    let mut all = true;
+    for place in stub::places(stopped.target().pid(), maps)
+        .iter()
+        .filter(|p| p.leftover)
+    {
         let range = place.address..place.address + stub::LEN as u64;
-        if !place.leftover || stopped.references_in(maps, &[range])?.is_empty() {
-            return Ok(place);
+        if stopped.references_in(maps, &[range])?.is_empty() {
+            stopped.poke(place.address, &place.original)?;
+        } else {
+            all = false;
         }
     }
-    Err(stub::no_place(pid))
+    Ok(all)
 }

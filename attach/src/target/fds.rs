@@ -252,6 +252,12 @@ impl Stopped<'_> {
             .map(drop)
     }
 
+    /// Makes what descriptors are sent through, which takes address space inside.
+    pub(crate) fn open_remote_session(&mut self) -> Result<()> {
+        let scratch = self.scratch()?;
+        self.channel(scratch).map(drop)
+    }
+
     fn scratch(&mut self) -> Result<u64> {
         if let Some(scratch) = self.executor()?.session.scratch {
             return Ok(scratch);

@@ -13,7 +13,11 @@ const ROOM_TO_GROW: u64 = 1 << 30;
 
 /// The free range of `len` bytes (whole pages) closest to `near`, all of it within `reach`.
 pub fn find(maps: &Maps, near: u64, len: u64, reach: u64) -> Result<u64> {
-    candidates(maps, near, len, reach).ok_or(Error::NoRoom { pid: maps.pid(), near, len })
+    candidates(maps, near, len, reach).ok_or(Error::NoRoom {
+        pid: maps.pid(),
+        near,
+        len,
+    })
 }
 
 fn candidates(maps: &Maps, near: u64, len: u64, reach: u64) -> Option<u64> {
@@ -24,10 +28,20 @@ fn candidates(maps: &Maps, near: u64, len: u64, reach: u64) -> Option<u64> {
     // The program break starts after the main executable, also while there is no heap.
     let executable = maps.executable_end();
     let end = [(HIGHEST, HIGHEST, false)];
-    let ranges = maps.iter().map(|m| (m.start, m.end, m.name.as_os_str() == "[stack]"));
+    let ranges = maps
+        .iter()
+        .map(|m| (m.start, m.end, m.name.as_os_str() == "[stack]"));
     for (start, mapping_end, grows_down) in ranges.chain(end) {
-        let first = if grows_up { gap_start.saturating_add(ROOM_TO_GROW) } else { gap_start };
-        let last = if grows_down { start.saturating_sub(ROOM_TO_GROW) } else { start };
+        let first = if grows_up {
+            gap_start.saturating_add(ROOM_TO_GROW)
+        } else {
+            gap_start
+        };
+        let last = if grows_down {
+            start.saturating_sub(ROOM_TO_GROW)
+        } else {
+            start
+        };
         if let Some(last) = last.min(HIGHEST).checked_sub(len)
             && first <= last
         {
@@ -40,7 +54,9 @@ fn candidates(maps: &Maps, near: u64, len: u64, reach: u64) -> Option<u64> {
         }
         gap_start = gap_start.max(mapping_end);
         grows_up = mapping_end == executable
-            || maps.at(mapping_end.wrapping_sub(1)).is_some_and(|m| m.name.as_os_str() == "[heap]");
+            || maps
+                .at(mapping_end.wrapping_sub(1))
+                .is_some_and(|m| m.name.as_os_str() == "[heap]");
     }
     best.map(|(place, _)| place)
 }
@@ -66,7 +82,10 @@ mod tests {
              7fff00000000-7fff00100000 rw-p 0 0:0 0 [stack]\n",
         );
         // Below the executable, not in the way of the heap.
-        assert_eq!(find(&maps, 0x400000, 0x10000, 1 << 31).expect("room"), 0x3f0000);
+        assert_eq!(
+            find(&maps, 0x400000, 0x10000, 1 << 31).expect("room"),
+            0x3f0000
+        );
         let room = find(&maps, 0x400000, 0x400000, 1 << 31).expect("room");
         assert!(room >= 0x500000 + ROOM_TO_GROW);
         assert!(maps.is_free(room, 0x400000));
@@ -75,7 +94,10 @@ mod tests {
         assert!(place.abs_diff(0x7f0000080000) <= 0x100000);
         let place = find(&maps, 0x7fff00000000, 4096, 1 << 31).expect("room");
         assert!(place <= 0x7fff00000000 - ROOM_TO_GROW || place >= 0x7fff00100000);
-        assert!(matches!(find(&maps, 0x400000, 1 << 32, 1 << 31), Err(Error::NoRoom { .. })));
+        assert!(matches!(
+            find(&maps, 0x400000, 1 << 32, 1 << 31),
+            Err(Error::NoRoom { .. })
+        ));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A process to work on: [`Target`] names it, [`Stopped`] holds all its threads.
 
-mod executor;
+pub(crate) mod executor;
 mod fds;
 pub mod gaps;
 mod memory;

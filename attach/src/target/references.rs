@@ -1,6 +1,9 @@
 //! Which threads are in some code, or will come back to it.
 
+use std::mem::{offset_of, size_of};
 use std::ops::Range;
+
+use bpftime_abi::target::{MAX_SLOTS, PtRegs, SLOT_STACK_BYTES, State, ThreadSlot};
 
 use super::{Stopped, memory, stub};
 use crate::error::Result;
@@ -35,6 +38,8 @@ const CHUNK: usize = 64 << 10;
 /// `mov rax, 15; syscall`, to which signal handlers return (glibc and musl; the kernel's ABI
 /// leaves the function to the C library).
 const SIGRETURN: [u8; 9] = [0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f, 0x05];
+/// Below the probed code's stack pointer, the trampolines and the image use no more than this.
+const BELOW_PROBE: u64 = 1024;
 /// From the address of the return address of a signal handler: the interrupted `rsp` in its
 /// `ucontext`.
 const FRAME_RSP: u64 = 168;
@@ -56,6 +61,7 @@ impl Stopped<'_> {
         ranges: &[Range<u64>],
     ) -> Result<Vec<Reference>> {
         let hit = |address: u64| ranges.iter().any(|range| range.contains(&address));
+        let executable = executable_bounds(maps);
         let mut found = Vec::new();
         for thread in self.threads() {
             let regs = thread.registers();
@@ -71,6 +77,7 @@ impl Stopped<'_> {
             let mut scan = StackScan {
                 stopped: self,
                 maps,
+                executable: executable.clone(),
                 tid: thread.tid(),
                 found: &mut found,
             };
@@ -83,6 +90,7 @@ impl Stopped<'_> {
 struct StackScan<'a> {
     stopped: &'a Stopped<'a>,
     maps: &'a Maps,
+    executable: Range<u64>,
     tid: i32,
     found: &'a mut Vec<Reference>,
 }
@@ -102,7 +110,11 @@ impl StackScan<'_> {
             if seen.iter().any(|range: &Range<u64>| range.contains(&start)) || seen.len() >= 64 {
                 continue;
             }
-            let end = mapping.end.min(start.saturating_add(MAX_STACK));
+            let mut end = mapping.end.min(start.saturating_add(MAX_STACK));
+            if let Some(slot) = PrivateStack::at(self.maps, start) {
+                end = slot.end;
+                todo.extend(slot.interrupted(self.stopped.target().pid()));
+            }
             seen.push(start..end);
             self.scan(start..end, hit, &mut sigreturns, &mut todo);
         }
@@ -156,7 +168,8 @@ impl StackScan<'_> {
         if let Some((_, answer)) = known.iter().find(|(a, _)| *a == address) {
             return *answer;
         }
-        if !self.maps.at(address).is_some_and(|m| m.execute) {
+        if !self.executable.contains(&address) || !self.maps.at(address).is_some_and(|m| m.execute)
+        {
             return false;
         }
         let mut code = [0; SIGRETURN.len()];
@@ -164,5 +177,42 @@ impl StackScan<'_> {
             && code == SIGRETURN;
         known.push((address, answer));
         answer
+    }
+}
+
+/// From the first to the last byte that can be executed.
+fn executable_bounds(maps: &Maps) -> Range<u64> {
+    let mut code = maps.iter().filter(|m| m.execute);
+    let first = code.next().map_or(0, |m| m.start);
+    first..code.last().map_or(u64::MAX, |m| m.end)
+}
+
+/// The private stack of a thread slot of the in-target image, on which programs run.
+struct PrivateStack {
+    end: u64,
+    slot: u64,
+}
+
+impl PrivateStack {
+    fn at(maps: &Maps, rsp: u64) -> Option<Self> {
+        // The state follows the image's text.
+        let state = maps.memfd(b"bpftime-image").map(|m| m.end).find(|state| {
+            rsp.checked_sub(*state)
+                .is_some_and(|offset| offset < size_of::<State>() as u64)
+        })?;
+        let offset = rsp.checked_sub(state + offset_of!(State, stacks) as u64)?;
+        let index = offset / SLOT_STACK_BYTES as u64;
+        (index < MAX_SLOTS as u64).then(|| Self {
+            end: rsp - offset + (index + 1) * SLOT_STACK_BYTES as u64,
+            slot: state + offset_of!(State, slots) as u64 + index * size_of::<ThreadSlot>() as u64,
+        })
+    }
+
+    /// Where the stack of the probed code is looked at from.
+    fn interrupted(&self, pid: i32) -> Option<u64> {
+        let at = self.slot + (offset_of!(ThreadSlot, regs) + offset_of!(PtRegs, sp)) as u64;
+        let mut sp = [0; 8];
+        memory::read(pid, at, &mut sp).ok()?;
+        u64::from_le_bytes(sp).checked_sub(BELOW_PROBE)
     }
 }

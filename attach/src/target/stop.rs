@@ -157,6 +157,11 @@ impl<'t> Stopped<'t> {
         Ok(())
     }
 
+    /// A thread is borrowed for system calls; stubs of dead tracers were looked for before that.
+    pub(crate) fn makes_remote_calls(&self) -> bool {
+        self.executor.is_some()
+    }
+
     /// Puts the borrowed thread back where it was.
     pub(super) fn finish_remote_calls(&mut self) -> Result<()> {
         match self.executor.take() {

@@ -124,8 +124,9 @@ pub(super) fn places(pid: i32, maps: &Maps) -> Vec<Place> {
             continue;
         }
         let leftover = original.starts_with(&PROLOGUE);
-        if leftover && let Some(bytes) = file_bytes(maps, mapping, address) {
-            original = bytes;
+        if leftover {
+            // Linkers fill what follows with zeros; the file knows for sure.
+            original = file_bytes(maps, mapping, address).unwrap_or([0; LEN]);
         }
         found.push(Place {
             address,
@@ -133,8 +134,6 @@ pub(super) fn places(pid: i32, maps: &Maps) -> Vec<Place> {
             leftover,
         });
     }
-    // Untouched places first.
-    found.sort_by_key(|place| place.leftover);
     found
 }
 

@@ -74,6 +74,7 @@ impl Victim {
     pub(crate) fn start(path: &Path, args: &[&str]) -> Self {
         let mut child = Command::new(path)
             .args(args)
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("victim starts");
@@ -97,6 +98,7 @@ impl Victim {
 
     /// Waits for the end, which must be the right one.
     pub(crate) fn must_be_right(mut self) {
+        drop(self.child.stdin.take());
         let mut text = String::new();
         self.output
             .read_to_string(&mut text)
@@ -104,6 +106,16 @@ impl Victim {
         let status = self.child.wait().expect("victim ends");
         assert!(status.success(), "victim: {status}");
         assert_eq!(text, "right\n");
+    }
+
+    /// Sends a line and waits for the answer.
+    pub(crate) fn order(&mut self, line: &str) {
+        use std::io::Write;
+        let input = self.child.stdin.as_mut().unwrap();
+        writeln!(input, "{line}").expect("victim listens");
+        let mut answer = String::new();
+        self.output.read_line(&mut answer).expect("victim speaks");
+        assert_eq!(answer, "done\n", "after {line}");
     }
 
     pub(crate) fn kill(&mut self) {
@@ -129,6 +141,10 @@ pub(crate) fn rerun(test: &str) -> Command {
         copy
     });
     let mut command = Command::new(copy);
+    let image = folder().join("bpftime-image");
+    if image.exists() {
+        command.env("BPFTIME_TEST_IMAGE", image);
+    }
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
     command
 }
@@ -160,4 +176,46 @@ pub(crate) fn iterations(short: u32, long: u32) -> u32 {
     } else {
         short
     }
+}
+
+/// The in-target image, built once; `None` (with a message) if it cannot be built here.
+pub(crate) fn image() -> Option<Vec<u8>> {
+    const NAME: &str = "bpftime-image";
+    if let Some(path) = std::env::var_os("BPFTIME_TEST_IMAGE") {
+        return Some(std::fs::read(path).expect("image"));
+    }
+    static IMAGE: OnceLock<Option<Vec<u8>>> = OnceLock::new();
+    IMAGE
+        .get_or_init(|| {
+            const TARGET: &str = "x86_64-unknown-none";
+            let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/image");
+            let target_folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("image");
+            let result = Command::new(env!("CARGO"))
+                .args([
+                    "build",
+                    "--release",
+                    "--quiet",
+                    "--target",
+                    TARGET,
+                    "--target-dir",
+                ])
+                .arg(&target_folder)
+                .current_dir(crate_folder)
+                .env_remove("RUSTFLAGS")
+                .env_remove("CARGO_ENCODED_RUSTFLAGS")
+                .output()
+                .expect("cargo runs");
+            if !result.status.success() {
+                let text = String::from_utf8_lossy(&result.stderr);
+                assert!(text.contains("may not be installed"), "{text}");
+                println!("skipped: rustup target add {TARGET} is needed");
+                return None;
+            }
+            let bytes = std::fs::read(target_folder.join(TARGET).join("release").join(NAME))
+                .expect("image");
+            // For tests that run again as somebody who cannot build.
+            std::fs::write(folder().join(NAME), &bytes).expect("copy");
+            Some(bytes)
+        })
+        .clone()
 }

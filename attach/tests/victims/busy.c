@@ -180,7 +180,7 @@ static void on_tick(int sig)
 }
 
 /* A timer that interrupts the main thread a thousand times a second. */
-static void ticking(void)
+static void ticking(void *(*run)(void *))
 {
 	struct sigaction act = { .sa_handler = on_tick, .sa_flags = SA_RESTART };
 	struct itimerval timer = { { 0, 1000 }, { 0, 1000 } };
@@ -190,7 +190,7 @@ static void ticking(void)
 	sigemptyset(&set);
 	sigaddset(&set, SIGALRM);
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-	spin(NULL);
+	run(NULL);
 	timer.it_value.tv_usec = timer.it_interval.tv_usec = 0;
 	setitimer(ITIMER_REAL, &timer, NULL);
 	if (ticks == 0)
@@ -219,6 +219,37 @@ static void *spawner(void *unused)
 	return NULL;
 }
 
+/* Functions that are called all the time, to be hooked. */
+__attribute__((noinline, noclone)) uint64_t hot(uint64_t a, uint64_t b)
+{
+	__asm__ volatile("" ::: "memory");
+	return a * 31 + (b ^ 0x5555);
+}
+
+__attribute__((noinline, noclone)) uint64_t deep(uint64_t n)
+{
+	__asm__ volatile("" ::: "memory");
+	return n == 0 ? 1 : deep(n - 1) + hot(n, n);
+}
+
+static void *calling(void *unused)
+{
+	static _Atomic uint64_t expected;
+	(void)unused;
+	while (!over()) {
+		uint64_t sum = 0, none = 0;
+		double x = 1.0;
+		for (uint64_t i = 0; i < 2000; i++) {
+			sum = hot(sum, i);
+			x = x * 1.0001 + (double)(sum & 3);
+		}
+		sum += deep(50) + (uint64_t)x;
+		if (!atomic_compare_exchange_strong(&expected, &none, sum) && none != sum)
+			wrong("hot", (long)sum);
+	}
+	return NULL;
+}
+
 int main(int argc, char **argv)
 {
 	struct {
@@ -227,7 +258,7 @@ int main(int argc, char **argv)
 	} modes[] = {
 		{ "spin", spin }, { "nanosleep", sleeper }, { "poll", poller }, { "futex", futex },
 		{ "read", reader }, { "write", writer }, { "sigsuspend", suspender },
-		{ "threads", spawner },
+		{ "threads", spawner }, { "hot", calling },
 	};
 	pthread_t threads[64];
 	int count = 0, tick = 0;
@@ -248,6 +279,8 @@ int main(int argc, char **argv)
 		int last = i == argc - 1;
 		if (strcmp(argv[i], "tick") == 0)
 			tick = 1;
+		if (strcmp(argv[i], "tick-hot") == 0)
+			tick = 2;
 		for (size_t m = 0; m < sizeof(modes) / sizeof(*modes); m++) {
 			if (strcmp(argv[i], modes[m].name) != 0)
 				continue;
@@ -259,7 +292,7 @@ int main(int argc, char **argv)
 		}
 	}
 	if (tick)
-		ticking();
+		ticking(tick == 2 ? calling : spin);
 	for (int i = 0; i < count; i++)
 		pthread_join(threads[i], NULL);
 	if (failures == 0)
