@@ -3,9 +3,11 @@
 //! What the verifier accepts must never be stopped by the checked interpreter, which trusts
 //! nobody, and must leave the same result, memory and map in the interpreter and as machine code.
 //! So this tests the verifier's soundness and both engines at once. `BPFTIME_PROGRAMS` sets the
-//! number of programs.
+//! number of programs, `BPFTIME_SEED` (0 to 255) which ones.
 
 mod generate;
+
+use std::cell::Cell;
 
 use bpftime_helpers::CAPABILITIES;
 use bpftime_isa::{Insn, ProgType, Program, decode};
@@ -13,8 +15,7 @@ use bpftime_verifier::{Options, verify};
 use bpftime_vm::{Executable, HostEnvironment, Input, RunError, TrapReason, jit};
 use generate::{ENTRIES, MEMORY_LEN, VALUE_LEN};
 use proptest::prelude::*;
-use proptest::strategy::ValueTree;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 /// Instructions after which a run is taken to hang.
 const LIMIT: u64 = 1 << 16;
@@ -23,7 +24,7 @@ const LIMIT: u64 = 1 << 16;
 #[derive(PartialEq, Debug)]
 struct Outcome {
     result: u64,
-    memory: Vec<u8>,
+    bytes: Vec<u8>,
     values: Vec<Vec<u8>>,
 }
 
@@ -38,7 +39,7 @@ fn outcome(environment: &HostEnvironment, input: &Input, result: u64) -> Outcome
     });
     Outcome {
         result,
-        memory: input.bytes().to_vec(),
+        bytes: input.bytes().to_vec(),
         values: values.collect(),
     }
 }
@@ -51,15 +52,15 @@ fn disassemble(slots: &[Insn]) -> String {
     lines.collect()
 }
 
-fn checked(program: &Program, memory: &[u8]) -> Result<Outcome, RunError> {
+fn checked(program: &Program, bytes: &[u8]) -> Result<Outcome, RunError> {
     let mut environment = HostEnvironment::new(&program.maps).expect("an environment");
-    let mut input = Input::new(ProgType::Memory, None, memory).expect("memory");
+    let mut input = Input::new(program.prog_type, None, bytes).expect("input");
     let result = environment.run_checked(program, &mut input, LIMIT)?;
     Ok(outcome(&environment, &input, result))
 }
 
-/// Runs a program everywhere. Tells whether the verifier accepted it.
-fn run_everywhere(program: &Program, memories: &[[u8; MEMORY_LEN]]) -> bool {
+/// Runs a program everywhere. Tells whether the verifier accepted it, or what went wrong.
+fn run_everywhere(program: &Program, inputs: &[Vec<u8>]) -> Result<bool, String> {
     let options = Options {
         memory_len: Some(MEMORY_LEN as u64),
         allow_ptr_leaks: false,
@@ -67,80 +68,108 @@ fn run_everywhere(program: &Program, memories: &[[u8; MEMORY_LEN]]) -> bool {
         ..Options::new(CAPABILITIES)
     };
     let Ok(verified) = verify(program.clone(), &options) else {
-        return false;
+        return Ok(false);
     };
-    let text = || disassemble(&program.insns);
-    let code = jit::compile(&verified).unwrap_or_else(|error| panic!("{error}\n{}", text()));
-    let executable = Executable::load(code).expect("mapped");
-    for memory in memories {
-        let expected = checked(program, memory).unwrap_or_else(|error| {
-            panic!(
-                "accepted, but stopped when checked: {error}\n{memory:x?}\n{}",
-                text()
-            )
-        });
+    let code = jit::compile(&verified).map_err(|error| error.to_string())?;
+    let executable = Executable::load(code).map_err(|error| error.to_string())?;
+    for bytes in inputs {
+        let expected = checked(program, bytes)
+            .map_err(|error| format!("accepted, but stopped when checked: {error}\n{bytes:x?}"))?;
         for engine in ["interpreter", "jit"] {
             let mut environment = HostEnvironment::new(&program.maps).expect("an environment");
-            let mut input = Input::new(ProgType::Memory, None, memory).expect("memory");
+            let mut input = Input::new(program.prog_type, None, bytes).expect("input");
             let result = match engine {
                 "jit" => environment.run(&executable, &mut input),
                 _ => environment.interpret(&verified, &mut input),
             }
-            .unwrap_or_else(|error| panic!("{engine}: {error}\n{}", text()));
+            .map_err(|error| format!("{engine}: {error}\n{bytes:x?}"))?;
             let got = outcome(&environment, &input, result);
-            assert!(
-                got == expected,
-                "{engine}: {got:x?}\nchecked: {expected:x?}\n{memory:x?}\n{}",
-                text()
-            );
+            if got != expected {
+                return Err(format!(
+                    "{engine}: {got:x?}\nchecked: {expected:x?}\n{bytes:x?}"
+                ));
+            }
         }
     }
-    true
+    Ok(true)
 }
 
-#[test]
-fn accepted_programs_agree_everywhere_and_never_trap() {
+/// Runs random programs; on a failure, makes the program smaller as long as it fails.
+fn differential(programs: impl Strategy<Value = Program>, inputs: BoxedStrategy<Vec<Vec<u8>>>) {
     let count = std::env::var("BPFTIME_PROGRAMS")
         .ok()
         .and_then(|count| count.parse().ok())
-        .unwrap_or(2000u32);
-    let seed: [u8; 32] = std::array::from_fn(|index| index as u8);
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
-    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-    let (programs, memories) = (generate::program(), memories());
-    let (mut accepted, mut trapping) = (0, 0);
-    for _ in 0..count {
-        let program = programs.new_tree(&mut runner).expect("a program").current();
-        let memories = memories.new_tree(&mut runner).expect("memory").current();
-        if run_everywhere(&program, &memories) {
-            accepted += 1;
-        } else if memories
-            .iter()
-            .any(|memory| checked(&program, memory).is_err())
-        {
-            trapping += 1;
+        .unwrap_or(1000u32);
+    let seed = std::env::var("BPFTIME_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(0u8);
+    let config = Config {
+        cases: count,
+        failure_persistence: None,
+        max_shrink_iters: 2000,
+        ..Config::default()
+    };
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
+    let mut runner = TestRunner::new_with_rng(config, rng);
+    let (accepted, trapping) = (Cell::new(0), Cell::new(0));
+    let result = runner.run(&(programs, inputs), |(program, inputs)| {
+        match run_everywhere(&program, &inputs) {
+            Ok(true) => accepted.set(accepted.get() + 1),
+            Ok(false) => {
+                if inputs.iter().any(|bytes| checked(&program, bytes).is_err()) {
+                    trapping.set(trapping.get() + 1);
+                }
+            }
+            Err(what) => {
+                let text = disassemble(&program.insns);
+                return Err(TestCaseError::fail(format!("{what}\n{text}")));
+            }
         }
+        Ok(())
+    });
+    if let Err(TestError::Fail(what, _)) = result {
+        panic!("{what}");
     }
-    println!(
-        "{count} programs: {accepted} accepted, {trapping} rejected ones trapped when checked"
-    );
+    let (accepted, trapping) = (accepted.get(), trapping.get());
+    println!("{count} programs: {accepted} accepted, {trapping} rejected ones trapped");
     // Without programs of both kinds the test would show nothing.
-    assert!(accepted > count / 20, "only {accepted} of {count} accepted");
-    assert!(trapping > count / 20, "only {trapping} of {count} trap");
+    assert!(accepted > count / 25, "only {accepted} of {count} accepted");
+    assert!(trapping > count / 25, "only {trapping} of {count} trap");
 }
 
-fn memories() -> impl Strategy<Value = Vec<[u8; MEMORY_LEN]>> {
-    let random = proptest::array::uniform32(any::<(u8, u8)>()).prop_map(|pairs| {
-        std::array::from_fn(|index| {
-            let (even, odd) = pairs[index / 2];
-            if index % 2 == 0 { even } else { odd }
-        })
+#[test]
+fn accepted_memory_programs_agree_and_never_trap() {
+    differential(generate::memory_program(), memories().boxed());
+}
+
+#[test]
+fn accepted_packet_programs_agree_and_never_trap() {
+    let packet = (0usize..80, any::<u8>(), any::<bool>()).prop_map(|(len, seed, small)| {
+        let byte = |index: usize| (index as u8).wrapping_mul(seed);
+        let limit = if small { 40 } else { 255 };
+        (0..len)
+            .map(|index| byte(index) % limit)
+            .collect::<Vec<u8>>()
     });
-    let small = proptest::array::uniform8(0u8..70).prop_map(|bytes| {
-        std::array::from_fn(|index| if index % 8 == 0 { bytes[index / 8] } else { 0 })
+    let packets = proptest::collection::vec(packet, 4..8);
+    differential(generate::packet_program(), packets.boxed());
+}
+
+/// Several contents of the memory: random, small numbers, all the same.
+fn memories() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let random = proptest::collection::vec(any::<u8>(), MEMORY_LEN);
+    let small = proptest::collection::vec(0u8..70, MEMORY_LEN).prop_map(|mut bytes| {
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            // Small 64-bit numbers where the prologue loads some.
+            if index % 5 != 0 {
+                *byte = 0;
+            }
+        }
+        bytes
     });
     let constant = prop_oneof![Just(0u8), Just(0xff), Just(0x7f), Just(0x80)]
-        .prop_map(|byte| [byte; MEMORY_LEN]);
+        .prop_map(|byte| vec![byte; MEMORY_LEN]);
     (random, small, constant).prop_map(|(a, b, c)| vec![a, b, c])
 }
 
@@ -153,15 +182,18 @@ fn unproved_programs_are_stopped_or_end() {
     });
     // Any slots at all: nothing may happen but a result or a trap.
     let slots = proptest::collection::vec(any::<[u8; 8]>(), 1..40);
-    let result = runner.run(&(generate::program(), slots), |(mut program, slots)| {
-        let noise = slots.iter().map(|slot| Insn::from_le_bytes(*slot));
-        let middle = program.insns.len() / 2;
-        program.insns.splice(middle..middle, noise);
-        let error = checked(&program, &[0x41; MEMORY_LEN]).err();
-        let ran = matches!(error, None | Some(RunError::Trap(_)));
-        prop_assert!(ran, "{:?}", error);
-        Ok(())
-    });
+    let result = runner.run(
+        &(generate::memory_program(), slots),
+        |(mut program, slots)| {
+            let noise = slots.iter().map(|slot| Insn::from_le_bytes(*slot));
+            let middle = program.insns.len() / 2;
+            program.insns.splice(middle..middle, noise);
+            let error = checked(&program, &[0x41; MEMORY_LEN]).err();
+            let ran = matches!(error, None | Some(RunError::Trap(_)));
+            prop_assert!(ran, "{:?}", error);
+            Ok(())
+        },
+    );
     result.expect("no failure");
 }
 
