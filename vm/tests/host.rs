@@ -379,3 +379,18 @@ fn code_is_never_writable_and_goes_away() {
     drop(executable);
     assert!(!line().is_some_and(|line| line.contains("memfd:bpftime-program")));
 }
+
+#[test]
+fn repeated_runs_find_what_the_last_one_left() {
+    let text = "r0 = *(u64 *)(r1 + 0)\nr0 += 1\n*(u64 *)(r1 + 0) = r0\nexit";
+    let program = program(ProgType::Memory, text, Vec::new());
+    let executable = load(&verified(&program, Some(8)));
+    let mut environment = HostEnvironment::new(&[]).expect("an environment");
+    let mut input = Input::new(ProgType::Memory, None, &[0; 8]).expect("input");
+    let (result, time) = environment
+        .run_repeatedly(&executable, &mut input, 1000)
+        .expect("runs");
+    assert_eq!(result, 1000);
+    assert_eq!(input.bytes(), 1000u64.to_le_bytes());
+    assert!(!time.is_zero());
+}

@@ -7,6 +7,7 @@ mod ops;
 
 use std::fmt;
 use std::ptr;
+use std::time::{Duration, Instant};
 
 use bpftime_abi::VmCtx;
 use bpftime_helpers::{CAPABILITIES, Env, HELPERS, OpenRecord};
@@ -136,6 +137,32 @@ impl HostEnvironment {
         let vm = self.enter();
         // SAFETY: `check` compared everything that the program was verified for.
         Ok(unsafe { executable.run(vm, r1, r2) })
+    }
+
+    /// Runs compiled code on the same input `times` times (at least once), as the kernel's
+    /// `BPF_PROG_TEST_RUN` does: what a run writes, the next one finds. Gives the last run's
+    /// `r0` and the time of all runs together.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`].
+    #[doc(alias = "BPF_PROG_TEST_RUN")]
+    pub fn run_repeatedly(
+        &mut self,
+        executable: &Executable,
+        input: &mut Input,
+        times: u32,
+    ) -> Result<(u64, Duration), RunError> {
+        self.check(executable.object().requirements(), input)?;
+        let (r1, r2) = input.registers();
+        let vm = self.enter();
+        let start = Instant::now();
+        let mut result = 0;
+        for _ in 0..times.max(1) {
+            // SAFETY: `check` compared everything that the program was verified for.
+            result = unsafe { executable.run(vm, r1, r2) };
+        }
+        Ok((result, start.elapsed()))
     }
 
     /// Runs a verified program in the interpreter and gives `r0`.
