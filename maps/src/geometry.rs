@@ -304,7 +304,8 @@ impl Layout {
                 layout.key_stride = round_up(geometry.key_size as u64, 8);
                 let header = ELEMENT_HEADER_BYTES.wrapping_add(layout.key_stride);
                 layout.element_stride = header.wrapping_add(values);
-                let buckets = entries.next_power_of_two();
+                // Twice as many buckets as entries: most chains have one element.
+                let buckets = entries.next_power_of_two().wrapping_mul(2);
                 layout.bucket_mask = buckets.wrapping_sub(1) as u32;
                 layout.element_count = count as u32;
                 layout.elements = HEADER_BYTES.wrapping_add(buckets.wrapping_mul(BUCKET_BYTES));

@@ -34,7 +34,7 @@ use crate::lock::Lock;
 use crate::mapref::MapRef;
 use crate::mem;
 
-/// Steps after which a chain counts as broken. With as many buckets as entries and a keyed hash,
+/// Steps after which a chain counts as broken. With twice as many buckets as entries and a keyed hash,
 /// no chain comes near.
 const MAX_CHAIN: u32 = 4096;
 
@@ -100,7 +100,7 @@ impl<'m> Hash<'m> {
     ///
     /// # Safety
     /// `key_size` bytes at `key` are readable.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn lookup(&self, key: *const u8) -> *mut u8 {
         with_key!(self, key, |key| {
             let element = self.find(&key, |_| ());

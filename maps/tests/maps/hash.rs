@@ -145,7 +145,7 @@ fn readers_never_see_half_a_value_or_miss_a_key() {
 
 /// Number of buckets whose lock is taken.
 fn taken(shared: &SharedMap) -> usize {
-    let buckets = shared.map.geometry().max_entries.next_power_of_two() as usize;
+    let buckets = 2 * shared.map.geometry().max_entries.next_power_of_two() as usize;
     let lock = |bucket: usize| {
         // SAFETY: the buckets, of 16 bytes, begin at 512 in the control memory.
         unsafe {
@@ -244,10 +244,15 @@ fn killed_writers_lose_no_per_cpu_element() {
 fn a_nested_writer_gets_ebusy() {
     let shared = SharedMap::new(geometry(MapType::Hash, 8, 8, 1));
     let me = me();
-    // The only bucket's lock, as a signal handler in the middle of an update would find it.
-    // SAFETY: inside the control memory.
-    let lock = unsafe { &*shared.control().0.wrapping_add(512).cast::<AtomicU64>() };
-    lock.store(me.owner, Ordering::Relaxed);
+    // The locks of both buckets, as a signal handler in the middle of an update would find one.
+    let lock_all = |owner: u64| {
+        for bucket in 0..2 {
+            let lock = shared.control().0.wrapping_add(512 + bucket * 16);
+            // SAFETY: the buckets, of 16 bytes, begin at 512 in the control memory.
+            unsafe { &*lock.cast::<AtomicU64>() }.store(owner, Ordering::Relaxed);
+        }
+    };
+    lock_all(me.owner);
     let (key, value) = ([1; 8], [2; 8]);
     assert_eq!(
         shared.map.update_user(&me, &key, &value, 0),
@@ -256,14 +261,14 @@ fn a_nested_writer_gets_ebusy() {
     assert_eq!(shared.map.delete_user(&me, &key), Err(Errno::EBUSY));
     // Another living thread's lock (that of the process's parent) is waited for in vain.
     // SAFETY: no arguments.
-    lock.store(unsafe { libc::getppid() } as u64, Ordering::Relaxed);
+    lock_all(unsafe { libc::getppid() } as u64);
     let start = Instant::now();
     assert_eq!(
         shared.map.update_user(&me, &key, &value, 0),
         Err(Errno::EBUSY)
     );
-    assert!(start.elapsed() < Duration::from_millis(500));
-    lock.store(0, Ordering::Relaxed);
+    assert!(start.elapsed() < Duration::from_secs(1));
+    lock_all(0);
     assert_eq!(shared.map.update_user(&me, &key, &value, 0), Ok(()));
     // Nobody may not lock.
     let nobody = Caller::new(0, None);
