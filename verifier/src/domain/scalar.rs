@@ -265,7 +265,7 @@ impl<W: Word> Scalar<W> {
 
     /// `a << b`, the amount masked to the width.
     pub fn shl(self, by: Self) -> Self {
-        let by = by.masked_amount();
+        let by = by.amount_below(W::BITS);
         match by.as_constant() {
             Some(amount) => {
                 let half = W::constant(u64::from(W::BITS / 2));
@@ -286,7 +286,7 @@ impl<W: Word> Scalar<W> {
 
     /// Logical `a >> b`, the amount masked to the width.
     pub fn lshr(self, by: Self) -> Self {
-        let by = by.masked_amount();
+        let by = by.amount_below(W::BITS);
         Self {
             bits: by
                 .as_constant()
@@ -299,7 +299,7 @@ impl<W: Word> Scalar<W> {
 
     /// Arithmetic `a >> b`, the amount masked to the width.
     pub fn ashr(self, by: Self) -> Self {
-        let by = by.masked_amount();
+        let by = by.amount_below(W::BITS);
         Self {
             bits: by
                 .as_constant()
@@ -310,8 +310,13 @@ impl<W: Word> Scalar<W> {
         .reduced()
     }
 
-    fn masked_amount(self) -> Self {
-        self.and(Self::constant(W::constant(u64::from(W::BITS - 1))))
+    /// The amount as the machine takes it, for a shift of a value of that many bits.
+    pub(super) fn amount_below(self, bits: u32) -> Self {
+        let most = W::constant(u64::from(bits - 1));
+        if self.unsigned().1.ule(most) {
+            return self;
+        }
+        self.and(Self::constant(most))
     }
 
     /// `-a`.

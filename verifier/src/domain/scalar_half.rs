@@ -51,7 +51,7 @@ impl<W: Word> Scalar<W> {
 
     /// 32-bit `a << b`, the amount masked to 5 bits.
     pub fn shl_half(self, by: Self) -> Self {
-        let by = by.masked_half_amount();
+        let by = by.amount_below(W::Half::BITS);
         Self::from_half(
             by.as_constant()
                 .map_or(Tnum::unknown(), |amount| self.bits.shl(amount)),
@@ -61,7 +61,7 @@ impl<W: Word> Scalar<W> {
 
     /// 32-bit logical `a >> b`, the amount masked to 5 bits.
     pub fn lshr_half(self, by: Self) -> Self {
-        let by = by.masked_half_amount();
+        let by = by.amount_below(W::Half::BITS);
         Self::from_half(
             by.as_constant().map_or(Tnum::unknown(), |amount| {
                 self.bits.keep(W::low_mask()).lshr(amount)
@@ -72,7 +72,7 @@ impl<W: Word> Scalar<W> {
 
     /// 32-bit arithmetic `a >> b`, the amount masked to 5 bits.
     pub fn ashr_half(self, by: Self) -> Self {
-        let by = by.masked_half_amount();
+        let by = by.amount_below(W::Half::BITS);
         let up = W::constant(u64::from(W::BITS - W::Half::BITS));
         Self::from_half(
             by.as_constant().map_or(Tnum::unknown(), |amount| {
@@ -80,9 +80,5 @@ impl<W: Word> Scalar<W> {
             }),
             self.narrow.ashr(by.narrow),
         )
-    }
-
-    fn masked_half_amount(self) -> Self {
-        self.and(Self::constant(W::constant(u64::from(W::Half::BITS - 1))))
     }
 }

@@ -1,7 +1,5 @@
 //! What the tests share: capabilities, programs from text, the kernel's verifier tests.
 
-use std::path::PathBuf;
-
 use bpftime_abi::Capabilities;
 use bpftime_isa::{Insn, MapDef, MapType, ProgType, Program};
 use bpftime_verifier::Options;
@@ -47,13 +45,4 @@ pub(crate) fn map(map_type: MapType, key_size: u32, value_size: u32, max_entries
         initial: None,
         frozen: false,
     }
-}
-
-/// The folder of vectors, if it is there.
-pub(crate) fn vectors() -> Option<PathBuf> {
-    let folder = std::env::var_os("BPFTIME_VECTORS").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors"),
-        PathBuf::from,
-    );
-    folder.is_dir().then_some(folder)
 }

@@ -1,0 +1,82 @@
+//! Programs and their verdicts, case by case, in `cases/*.txt`.
+//!
+//! A case is `== name`, a line `accept` or `reject <code>`, and the program: XDP with three maps,
+//! 0 an array of 48-byte values (one entry), 1 a hash of 8-byte keys and values, 2 a ring buffer
+//! of 4096 bytes. A first line `type <name>` gives another program type. Every soundness mistake
+//! has its safe sibling, so that a verifier which refuses everything fails as well.
+
+mod common;
+
+use bpftime_isa::{MapType, ProgType, asm};
+use bpftime_verifier::verify;
+
+fn run(text: &str) -> (usize, Vec<String>) {
+    let mut failures = Vec::new();
+    let mut count = 0;
+    for case in text.split("\n== ").skip(1) {
+        let (name, rest) = case.split_once('\n').expect("a body");
+        let (verdict, mut body) = rest.split_once('\n').expect("a program");
+        let mut prog_type = ProgType::Xdp;
+        if let Some(typed) = body.strip_prefix("type ") {
+            let (name, rest) = typed.split_once('\n').expect("a program");
+            prog_type = *[
+                ProgType::SocketFilter,
+                ProgType::SchedCls,
+                ProgType::Kprobe,
+                ProgType::CgroupSkb,
+            ]
+            .iter()
+            .find(|candidate| candidate.name() == name)
+            .expect("a known type");
+            body = rest;
+        }
+        let insns = match asm::parse(body) {
+            Ok(insns) => insns,
+            Err(error) => panic!("{name}: {error}"),
+        };
+        let maps = vec![
+            common::map(MapType::Array, 4, 48, 1),
+            common::map(MapType::Hash, 8, 8, 16),
+            common::map(MapType::RingBuf, 0, 0, 4096),
+        ];
+        count += 1;
+        let mut options = common::options();
+        options.budget.max_steps = 50_000;
+        if verdict.ends_with(" strict") {
+            options.allow_ptr_leaks = false;
+            options.allow_uninit_stack = false;
+        }
+        let wanted = verdict.trim_end_matches(" strict");
+        let result = verify(common::program(prog_type, insns, maps), &options);
+        let got = match &result {
+            Ok(_) => "accept".to_owned(),
+            Err(rejection) => format!("reject {}", rejection.code),
+        };
+        if got != wanted {
+            let detail = result.err().map_or_else(String::new, |r| r.to_string());
+            failures.push(format!("{name}: wanted {wanted}, got {got}\n{detail}"));
+        }
+    }
+    (count, failures)
+}
+
+fn check(text: &str, least: usize) {
+    let (count, failures) = run(text);
+    assert!(count >= least, "only {count} cases");
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn soundness_mistakes_of_others_are_not_made() {
+    check(include_str!("cases/soundness.txt"), 60);
+}
+
+#[test]
+fn basic_rules_hold() {
+    check(include_str!("cases/basics.txt"), 40);
+}
+
+#[test]
+fn loops_are_judged_by_whether_they_end() {
+    check(include_str!("cases/loops.txt"), 12);
+}
