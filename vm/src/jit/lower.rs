@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bpftime_abi::STACK_SIZE;
-use bpftime_isa::{CallTarget, Decoded, Imm64, Instruction, Operand, Reg, Width};
+use bpftime_isa::{ArgType, CallTarget, Decoded, Imm64, Instruction, Operand, Reg, Width, helper};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{
@@ -35,9 +35,25 @@ fn signature(parameters: usize) -> Signature {
     signature
 }
 
-/// Loads from [`bpftime_abi::VmCtx`] and its tables, which do not change while a program runs.
-pub(super) fn table_flags() -> MemFlagsData {
-    MemFlagsData::trusted().with_readonly().with_can_move()
+/// Loads from [`bpftime_abi::VmCtx`] and its tables. They do not change while a program runs,
+/// but Cranelift is not told so: it would keep the loaded pointers in registers across calls,
+/// which costs a typical short program more than loading them again.
+fn table_flags() -> MemFlagsData {
+    MemFlagsData::trusted()
+}
+
+/// How many argument registers a helper reads.
+fn argument_count(number: u32) -> usize {
+    /// `bpf_trace_printk` reads registers that its prototype does not tell of.
+    const TRACE_PRINTK: u32 = 6;
+    match helper::proto(number) {
+        Some(proto) if number != TRACE_PRINTK => proto
+            .args
+            .iter()
+            .rposition(|argument| !matches!(argument, ArgType::None))
+            .map_or(0, |last| last + 1),
+        _ => 5,
+    }
 }
 
 /// State of the lowering of one function.
@@ -49,7 +65,8 @@ pub(super) struct Lowering<'f> {
     stack: StackSlot,
     may_goto_left: Option<Variable>,
     blocks: BTreeMap<u32, Block>,
-    helper_signature: SigRef,
+    /// Signatures of helpers with none to five arguments.
+    helper_signatures: [SigRef; 6],
     callees: BTreeMap<u32, FuncRef>,
 }
 
@@ -113,7 +130,9 @@ impl<'f> Lowering<'f> {
             builder.def_var(variable, budget);
             variable
         });
-        let helper_signature = builder.import_signature(call_signature());
+        let helper_signatures: [SigRef; 6] =
+            std::array::from_fn(|count| builder.import_signature(signature(1 + count)));
+        let [.., call_signature] = helper_signatures;
         let callees = function
             .callees
             .iter()
@@ -122,7 +141,7 @@ impl<'f> Lowering<'f> {
                 let name = builder.func.declare_imported_user_function(name);
                 let reference = builder.import_function(ExtFuncData {
                     name: ExternalName::user(name),
-                    signature: helper_signature,
+                    signature: call_signature,
                     colocated: true,
                     patchable: false,
                 });
@@ -145,7 +164,7 @@ impl<'f> Lowering<'f> {
             stack,
             may_goto_left,
             blocks,
-            helper_signature,
+            helper_signatures,
             callees,
         }
     }
@@ -341,12 +360,14 @@ impl<'f> Lowering<'f> {
         let Some(address) = self.table_entry(table, number) else {
             return;
         };
+        // Registers that the helper does not read need not hold anything.
+        let count = argument_count(number).min(5);
         let arguments = self.arguments();
-        let signature = self.helper_signature;
+        let signature = self.helper_signatures[count];
         let call = self
             .builder
             .ins()
-            .call_indirect(signature, address, &arguments);
+            .call_indirect(signature, address, &arguments[..=count]);
         self.take_result(call);
     }
 
