@@ -8,6 +8,7 @@
 //! - [`process`]: what `/proc` says about a process
 //! - [`target`]: stop all threads, read and write memory, make system calls inside
 //! - [`inject`]: the in-target image, hooks, detach
+//! - [`startup`]: a program from before its `exec` to its first own instruction
 //! - [`trampoline`]: the patch of a function and the code that it jumps to
 //! - [`error`]: what can go wrong and what the user can do about it
 
@@ -18,6 +19,7 @@ mod memfd;
 mod patch;
 pub mod process;
 mod ptrace;
+pub mod startup;
 pub mod target;
 pub mod trampoline;
 
@@ -26,4 +28,5 @@ pub use error::{Error, Result};
 pub use inject::{Injection, detach};
 pub use memfd::NAME_PREFIX;
 pub use process::{FileId, Mapping, Maps};
+pub use startup::Startup;
 pub use target::{Options, Stopped, Target};

@@ -393,12 +393,12 @@ impl Injection {
             .collect();
         let mut returns = Returns::read(stopped, &self.control, points)?;
         let image = self.control.place.image;
-        let mut ranges = vec![image..self.control.place.state];
-        ranges.extend(
-            retired
-                .iter()
-                .map(|h| h.trampoline..h.trampoline + TRAMPOLINE_LEN),
-        );
+        let trampolines = retired
+            .iter()
+            .map(|h| h.trampoline..h.trampoline + TRAMPOLINE_LEN);
+        let ranges: Vec<_> = std::iter::once(image..self.control.place.state)
+            .chain(trampolines)
+            .collect();
         if inside::any_reference(stopped, &ranges, &returns)? {
             return Ok(());
         }

@@ -1,6 +1,4 @@
 //! Victims for tests, made with the C compiler, and tests that run again as another user.
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "tests")]
-#![allow(dead_code, reason = "each test file uses some of it")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -16,7 +14,7 @@ const NOBODY: u32 = 65534;
 pub(crate) fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        let user = unsafe { libc::geteuid() };
+        let user = nix::unistd::geteuid().as_raw();
         let path =
             std::env::temp_dir().join(format!("bpftime-attach-{user}-{}", std::process::id()));
         std::fs::create_dir_all(&path).expect("temporary folder");
@@ -36,7 +34,7 @@ pub(crate) enum Link {
 /// Compiles `tests/victims/NAME.c`; `None` (with a message) if the compiler is not there.
 pub(crate) fn compile(name: &str, link: Link, extra: &[&str]) -> Option<PathBuf> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/victims")
+        .join("tests/attach/victims")
         .join(format!("{name}.c"));
     let unique =
         format!("{name}-{link:?}-{:?}", std::thread::current().id()).replace(['(', ')'], "");
@@ -117,10 +115,6 @@ impl Victim {
         self.output.read_line(&mut answer).expect("victim speaks");
         assert_eq!(answer, "done\n", "after {line}");
     }
-
-    pub(crate) fn kill(&mut self) {
-        let _ = self.child.kill();
-    }
 }
 
 impl Drop for Victim {
@@ -153,10 +147,10 @@ pub(crate) fn rerun(test: &str) -> Command {
 pub(crate) fn also_as_nobody(test: &str) -> bool {
     const MARK: &str = "BPFTIME_TEST_AS_NOBODY";
     if std::env::var_os(MARK).is_some() {
-        assert_eq!(unsafe { libc::geteuid() }, NOBODY);
+        assert_eq!(nix::unistd::geteuid().as_raw(), NOBODY);
         return true;
     }
-    if unsafe { libc::geteuid() } != 0 {
+    if nix::unistd::geteuid().as_raw() != 0 {
         return false;
     }
     let status = rerun(test)

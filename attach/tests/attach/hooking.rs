@@ -1,7 +1,7 @@
 //! Programs in machine code and a place where they count.
 
 use std::fs::File;
-use std::os::fd::{AsFd, FromRawFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
 use bpftime_abi::EntryPoint;
@@ -11,6 +11,7 @@ use bpftime_attach::inject::{
 };
 use bpftime_attach::target::Protection;
 use bpftime_attach::{Result, Stopped};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
 /// `rax = vm->map_values[0]; lock inc [rax]; return 0`.
 const COUNT: &[u8] = &[
@@ -24,9 +25,7 @@ const COUNT_AND_ADD: &[u8] = &[
 ];
 
 fn memfd(name: &std::ffi::CStr, content: &[u8]) -> File {
-    let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
-    assert!(fd >= 0);
-    let file = unsafe { File::from_raw_fd(fd) };
+    let file = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC).expect("memfd"));
     file.set_len(4096).unwrap();
     file.write_all_at(content, 0).unwrap();
     file

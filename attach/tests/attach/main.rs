@@ -1,0 +1,15 @@
+//! Tests on living processes: victims in C that check themselves.
+//!
+//! - [`remote`]: system calls inside a process leave it exactly as it was
+//! - [`inject`]: hooks see every call, disturb none, and leave nothing behind
+//! - [`startup`]: programs are hooked before their first own instruction
+//! - [`elf`]: symbols as other tools see them
+//! - [`support`], [`hooking`]: victims and programs
+#![expect(clippy::print_stdout, reason = "tests say why they skip")]
+
+mod elf;
+mod hooking;
+mod inject;
+mod remote;
+mod startup;
+mod support;
