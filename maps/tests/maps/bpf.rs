@@ -129,8 +129,16 @@ impl KernelMap {
 pub(crate) struct Program(Fd);
 
 impl Program {
-    /// Loads raw instructions.
+    /// Loads raw instructions that the kernel must accept.
     pub(crate) fn load(instructions: &[u64]) -> Self {
+        match Self::try_load(instructions) {
+            Ok(program) => program,
+            Err(log) => panic!("{log}"),
+        }
+    }
+
+    /// Loads raw instructions, or gives the verifier's log.
+    pub(crate) fn try_load(instructions: &[u64]) -> core::result::Result<Self, String> {
         let license = b"GPL\0";
         let mut log = vec![0u8; 1 << 16];
         let mut attr = [0; 16];
@@ -139,10 +147,9 @@ impl Program {
         attr[2] = license.as_ptr() as u64;
         attr[3] = 1 | (log.len() as u64) << 32;
         attr[4] = log.as_mut_ptr() as u64;
-        match bpf(PROG_LOAD, &mut attr) {
-            Ok(fd) => Self(Fd(fd)),
-            Err(errno) => panic!("{}: {}", errno.name(), String::from_utf8_lossy(&log)),
-        }
+        bpf(PROG_LOAD, &mut attr)
+            .map(|fd| Self(Fd(fd)))
+            .map_err(|errno| format!("{}: {}", errno.name(), String::from_utf8_lossy(&log)))
     }
 
     /// Runs it once on an empty packet; gives its 32-bit result.

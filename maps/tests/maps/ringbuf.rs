@@ -2,7 +2,7 @@
 //! are killed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::bpf::{self, EXIT, KernelMap, Program, call, insn, load_imm, load_map, load_value};
@@ -253,7 +253,7 @@ fn records_of_many_producers_arrive_whole_and_in_order() {
     const PRODUCERS: u64 = 4;
     const RECORDS: u64 = 20_000;
     let shared = SharedMap::new(geometry(MapType::RingBuf, 0, 0, 16384));
-    let (map, done) = (&shared.map, AtomicBool::new(false));
+    let map = &shared.map;
     let dropped = AtomicU64::new(0);
     let mut seen: BTreeMap<u64, u64> = BTreeMap::new();
     let mut received = 0u64;
@@ -293,25 +293,30 @@ fn records_of_many_producers_arrive_whole_and_in_order() {
             }));
         }
         let consumer = Consumer::of(&shared);
-        let (done, seen, received) = (&done, &mut seen, &mut received);
+        let (seen, received) = (&mut seen, &mut received);
         scope.spawn(move || {
-            loop {
-                let finished = done.load(Ordering::SeqCst);
-                *received += consumer.consume(usize::MAX, |record| check(record, seen)) as u64;
-                if finished {
-                    return;
-                }
+            // An empty record is the last one.
+            let mut is_last = false;
+            while !is_last {
                 wait(map, &consumer);
+                *received += consumer.consume(usize::MAX, |record| {
+                    is_last |= record.is_empty();
+                    check(record, seen);
+                }) as u64;
             }
         });
         for producer in producers {
             producer.join().unwrap();
         }
-        done.store(true, Ordering::SeqCst);
-        // The consumer may sleep: a forced wake-up, as a tool's exit would be.
-        // SAFETY: no data.
-        while unsafe { map.output(&me(), core::ptr::null(), 0, 2) }.is_err() {}
-        wake_all(map);
+        let wake = loop {
+            // SAFETY: no data.
+            if let Ok(wake) = unsafe { map.output(&me(), core::ptr::null(), 0, 0) } {
+                break wake;
+            }
+        };
+        if wake {
+            wake_all(map);
+        }
     });
     assert_eq!(received, PRODUCERS * RECORDS - dropped.into_inner() + 1);
 }
