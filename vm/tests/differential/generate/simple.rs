@@ -154,7 +154,7 @@ pub(super) fn access(
     offset: impl Strategy<Value = i16>,
 ) -> impl Strategy<Value = Instruction> {
     (
-        0..8,
+        0..9,
         size(),
         any::<bool>(),
         number(),
@@ -188,6 +188,12 @@ pub(super) fn access(
                 6 => Instruction::Atomic {
                     op,
                     width,
+                    base,
+                    off: off & !7,
+                    src,
+                },
+                7 => Instruction::StoreRelease {
+                    size,
                     base,
                     off: off & !7,
                     src,
