@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use bpftime_verifier::{Code, Rejection};
+
 /// Why a command ends with something else than 0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
@@ -25,12 +27,42 @@ impl From<Exit> for ExitCode {
 /// Marks an error as one of input that cannot be read. It adds no text of its own.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:#}")]
-pub(crate) struct Unreadable(pub(crate) anyhow::Error);
+pub(crate) struct Unreadable(anyhow::Error);
+
+impl Unreadable {
+    pub(crate) fn mark(error: anyhow::Error) -> anyhow::Error {
+        Self(error).into()
+    }
+}
+
+/// Marks an error as a defect of ours. It adds no text of its own.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+pub(crate) struct Internal(anyhow::Error);
+
+impl Internal {
+    pub(crate) fn mark(error: anyhow::Error) -> anyhow::Error {
+        Self(error).into()
+    }
+}
+
+impl Exit {
+    /// Of a program that the verifier rejects.
+    pub(crate) fn of_rejection(rejection: &Rejection) -> Self {
+        if rejection.code == Code::Internal {
+            Self::Internal
+        } else {
+            Self::Rejected
+        }
+    }
+}
 
 /// The exit code of an error: what it is marked with, else 1.
 pub(crate) fn of(error: &anyhow::Error) -> ExitCode {
     let exit = if error.is::<Unreadable>() {
         Exit::Unreadable
+    } else if error.is::<Internal>() {
+        Exit::Internal
     } else {
         Exit::Rejected
     };

@@ -3,11 +3,16 @@
 //! - [`exit`]: exit codes, and errors that carry one
 //! - [`report`]: verdicts as text and as JSON
 //! - [`source`]: object files and programs named on the command line
-//! - [`verify`], [`run`]: one program file, in this process
+//! - [`verify`], [`run`]: program files, in this process
+//! - [`run_report`]: results of runs as text and as JSON
+//! - [`pcap`]: packets of a capture file
 #![forbid(unsafe_code)]
 
 mod exit;
+mod pcap;
 mod report;
+mod run;
+mod run_report;
 mod source;
 mod verify;
 
@@ -44,6 +49,7 @@ Exit codes of verify and run: 0 accepted, 1 rejected, 2 unreadable input or wron
 #[derive(Subcommand)]
 enum Command {
     Verify(verify::Args),
+    Run(run::Args),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +57,7 @@ fn main() -> ExitCode {
     start_log(cli.verbose, cli.quiet);
     let result = match &cli.command {
         Command::Verify(args) => verify::run(args),
+        Command::Run(args) => run::run(args),
     };
     result.unwrap_or_else(|error| {
         anstream::eprintln!("{}error:{} {error:#}", report::BAD, report::RESET);

@@ -1,9 +1,9 @@
 //! Verdicts as text and as JSON.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 
 use anstyle::{AnsiColor, Reset, Style};
-use bpftime_isa::helper;
+use bpftime_isa::{Program, helper};
 use bpftime_verifier::{Facts, Rejection};
 use serde::Serialize;
 
@@ -45,8 +45,12 @@ pub(crate) enum Verdict {
     Unreadable(String),
 }
 
-/// Prints verdicts for people, to stdout.
-pub(crate) fn print_text(files: &[FileReport], log: bool) {
+/// Writes verdicts for people; files without any go to stderr.
+pub(crate) fn write_text(
+    out: &mut impl io::Write,
+    files: &[FileReport],
+    log: bool,
+) -> io::Result<()> {
     for file in files {
         if let Some(error) = &file.error {
             anstream::eprintln!("{BAD}error:{RESET} {error}");
@@ -55,25 +59,26 @@ pub(crate) fn print_text(files: &[FileReport], log: bool) {
             let at = format!("{}: {}/{}", file.file, program.section, program.name);
             match &program.verdict {
                 Verdict::Accepted(facts) => {
-                    anstream::println!("{GOOD}accepted{RESET} {at}");
-                    anstream::println!("{DIM}  {}{RESET}", summary(program, facts));
+                    writeln!(out, "{GOOD}accepted{RESET} {at}")?;
+                    writeln!(out, "{DIM}  {}{RESET}", summary(program, facts))?;
                 }
                 Verdict::Rejected(rejection) => {
-                    anstream::println!("{BAD}rejected{RESET} {at}");
-                    print_rejection(rejection);
+                    writeln!(out, "{BAD}rejected{RESET} {at}")?;
+                    write!(out, "{}", rejection_text(rejection))?;
                     if log {
                         for line in rejection.kernel_log().lines() {
-                            anstream::println!("  {DIM}|{RESET} {line}");
+                            writeln!(out, "  {DIM}|{RESET} {line}")?;
                         }
                     }
                 }
                 Verdict::Unreadable(why) => {
-                    anstream::println!("{BAD}unreadable{RESET} {at}");
-                    anstream::println!("  {why}");
+                    writeln!(out, "{BAD}unreadable{RESET} {at}")?;
+                    writeln!(out, "  {why}")?;
                 }
             }
         }
     }
+    Ok(())
 }
 
 fn summary(program: &ProgramReport, facts: &Facts) -> String {
@@ -87,34 +92,42 @@ fn summary(program: &ProgramReport, facts: &Facts) -> String {
     )
 }
 
-/// The fields of a rejection; the rendering by the verifier is for logs without colour.
-pub(crate) fn print_rejection(rejection: &Rejection) {
-    anstream::println!(
-        "  {} {DIM}[{}]{RESET}",
+/// The fields of a rejection, a line each. Streams that are no terminal drop the colours.
+pub(crate) fn rejection_text(rejection: &Rejection) -> String {
+    let mut text = format!(
+        "  {} {DIM}[{}]{RESET}\n  at instruction {}",
         rejection.code.title(),
-        rejection.code
+        rejection.code,
+        rejection.slot
     );
-    if rejection.instruction.is_empty() {
-        anstream::println!("  at instruction {}", rejection.slot);
-    } else {
-        anstream::println!(
-            "  at instruction {}: {}",
-            rejection.slot,
-            rejection.instruction
-        );
+    let mut line = |start: &str, rest: &str| {
+        text.push_str(start);
+        text.push_str(rest);
+    };
+    if !rejection.instruction.is_empty() {
+        line(": ", &rejection.instruction);
     }
-    if let Some(line) = &rejection.source {
-        anstream::println!("  {}:{}:{}", line.file, line.line, line.column);
-        anstream::println!("      {}", line.text.trim());
+    if let Some(source) = &rejection.source {
+        let place = format!("{}:{}:{}", source.file, source.line, source.column);
+        line("\n  ", &place);
+        line("\n      ", source.text.trim());
     }
     for call in rejection.calls.iter().rev() {
-        anstream::println!("  called from instruction {call}");
+        line("\n  called from instruction ", &call.to_string());
     }
-    anstream::println!("  needed: {}", rejection.needed);
-    anstream::println!("  known:  {}", rejection.known);
+    line("\n  needed: ", &rejection.needed);
+    line("\n  known:  ", &rejection.known);
     if !rejection.state.is_empty() {
-        anstream::println!("  {DIM}state:  {}{RESET}", rejection.state);
+        line("\n  ", &format!("{DIM}state:  {}{RESET}", rejection.state));
     }
+    line("\n", "");
+    text
+}
+
+/// Prints why a program is not run, to stderr.
+pub(crate) fn print_rejection(program: &Program, rejection: &Rejection) {
+    anstream::eprintln!("{BAD}rejected{RESET} {}/{}", program.section, program.name);
+    anstream::eprint!("{}", rejection_text(rejection));
 }
 
 /// Prints verdicts for programs, to stdout.
@@ -128,10 +141,19 @@ pub(crate) fn print_json(files: &[FileReport]) -> anyhow::Result<()> {
 
 /// Prints a value as JSON and a line's end, to stdout.
 pub(crate) fn print(value: &impl Serialize) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, value)?;
-    writeln!(out)?;
-    Ok(())
+    let text = serde_json::to_string_pretty(value)?;
+    to_stdout(|out| writeln!(out, "{text}"))
+}
+
+/// Writes to stdout, with colours if it is a terminal. A reader that went away is no error.
+pub(crate) fn to_stdout(
+    write: impl FnOnce(&mut anstream::AutoStream<io::StdoutLock<'static>>) -> io::Result<()>,
+) -> anyhow::Result<()> {
+    let mut out = anstream::stdout().lock();
+    match write(&mut out).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 #[derive(Serialize)]

@@ -90,7 +90,7 @@ pub(crate) fn read_object(path: &Path) -> anyhow::Result<Object> {
     };
     read()
         .with_context(|| format!("cannot read {}", path.display()))
-        .map_err(|error| Unreadable(error).into())
+        .map_err(Unreadable::mark)
 }
 
 /// All helpers and map types that there are: what the kernel could offer.

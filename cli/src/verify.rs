@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use bpftime_isa::ProgType;
 use bpftime_loader::UnverifiedProgram;
-use bpftime_verifier::{Code, Options};
+use bpftime_verifier::Options;
 
 use crate::exit::Exit;
 use crate::report::{self, FileReport, ProgramReport, Verdict};
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.json {
         report::print_json(&reports)?;
     } else {
-        report::print_text(&reports, args.log);
+        report::to_stdout(|out| report::write_text(out, &reports, args.log))?;
     }
     Ok(exit.unwrap_or(Exit::Unreadable).into())
 }
@@ -124,8 +124,7 @@ fn judge(program: UnverifiedProgram, selection: &Selection) -> ProgramReport {
 fn exit_of(file: &FileReport) -> Exit {
     let of_program = |program: &ProgramReport| match &program.verdict {
         Verdict::Accepted(_) => Exit::Accepted,
-        Verdict::Rejected(rejection) if rejection.code == Code::Internal => Exit::Internal,
-        Verdict::Rejected(_) => Exit::Rejected,
+        Verdict::Rejected(rejection) => Exit::of_rejection(rejection),
         Verdict::Unreadable(_) => Exit::Unreadable,
     };
     let of_file = file.error.as_ref().map(|_| Exit::Unreadable);
