@@ -44,6 +44,21 @@ impl Capabilities {
         self
     }
 
+    /// Takes a helper away.
+    #[must_use]
+    pub const fn without_helper(mut self, number: u32) -> Self {
+        if (number as usize) < HELPER_SLOTS {
+            self.helpers[number as usize / 64] &= !(1 << (number % 64));
+        }
+        self
+    }
+
+    /// Whether any helper is offered.
+    pub const fn has_any_helper(&self) -> bool {
+        let [a, b, c, d] = self.helpers;
+        a | b | c | d != 0
+    }
+
     /// Adds a map type.
     #[must_use]
     pub const fn with_map_type(mut self, map_type: MapType) -> Self {

@@ -16,7 +16,7 @@
 
 use core::mem::{offset_of, size_of};
 
-use crate::{EntryPoint, VmCtx};
+use crate::{Capabilities, EntryPoint, MapType, VmCtx};
 
 /// First word of an [`ImageHeader`].
 pub const IMAGE_MAGIC: u64 = u64::from_le_bytes(*b"bpftimeI");
@@ -127,6 +127,8 @@ pub struct SlotStack(pub [u8; SLOT_STACK_BYTES]);
 pub struct ProcessState {
     /// Process id as `getpid` gives it; 0 when not yet asked. The image fills it.
     pub tgid: u32,
+    /// Upper half of what threads write into locks of maps; 0 when not yet known. Likewise.
+    pub owner: u32,
 }
 
 /// What the guardian tells the image. Written before the first hook is live.
@@ -193,7 +195,7 @@ pub struct ProgramRecord {
     /// The program runs while the switch holds this value; not 0. A switch that is used anew gets
     /// a new value, so that forked children keep out.
     pub generation: u64,
-    /// [`PROGRAM_NEEDS_CPU`] and [`PROGRAM_NEEDS_TASK`].
+    /// [`PROGRAM_NEEDS_CPU`] and [`PROGRAM_TAKES_NO_LOCK`], see [`program_flags`].
     pub flags: u32,
     /// The broker's number of the link.
     pub link_id: u32,
@@ -204,9 +206,42 @@ pub struct ProgramRecord {
 /// The program uses its virtual CPU (per-CPU maps, `bpf_get_smp_processor_id`,
 /// `bpf_perf_event_output`): one is leased for each run.
 pub const PROGRAM_NEEDS_CPU: u32 = 1;
-/// The program takes locks of maps (updates or deletes elements, outputs to a ring or perf
-/// buffer): these must know which thread it is. Without this, such helpers give `EINVAL`.
-pub const PROGRAM_NEEDS_TASK: u32 = 2;
+/// The program takes no lock of a map (neither updates nor deletes elements, nor outputs to a
+/// ring or perf buffer). Saves a `gettid` where [`Config::tid_offset`] is 0.
+pub const PROGRAM_TAKES_NO_LOCK: u32 = 2;
+
+/// The flags of a program that uses the helpers and map types in `needs`.
+pub const fn program_flags(needs: &Capabilities) -> u32 {
+    /// Helpers that use the leased CPU: `get_smp_processor_id`, `perf_event_output`.
+    const USE_CPU: [u32; 2] = [8, 25];
+    /// Helpers that change no map and wait for none, and can come with any map: lookup,
+    /// `probe_read`, `ktime_get_ns`, `trace_printk`, `get_prandom_u32`, CPU, process, user, name,
+    /// `probe_read_str`, `probe_read_{user,kernel}{,_str}`, cookie, function address.
+    const TAKE_NO_LOCK: [u32; 18] = [
+        1, 4, 5, 6, 7, 8, 14, 15, 16, 45, 112, 113, 114, 115, 125, 173, 174, 195,
+    ];
+
+    let mut flags = 0;
+    let mut other = *needs;
+    let mut index = 0;
+    while index < TAKE_NO_LOCK.len() {
+        other = other.without_helper(TAKE_NO_LOCK[index]);
+        index += 1;
+    }
+    if !other.has_any_helper() {
+        flags |= PROGRAM_TAKES_NO_LOCK;
+    }
+    if needs.has_helper(USE_CPU[0])
+        || needs.has_helper(USE_CPU[1])
+        || needs.has_map_type(MapType::PerCpuArray)
+        || needs.has_map_type(MapType::PerCpuHash)
+        || needs.has_map_type(MapType::LruPerCpuHash)
+        || needs.has_map_type(MapType::PerfEventArray)
+    {
+        flags |= PROGRAM_NEEDS_CPU;
+    }
+    flags
+}
 
 /// Set in [`ThreadSlot::claim`] while a thread runs programs with the slot.
 pub const CLAIM_BUSY: u64 = 1;
@@ -609,6 +644,8 @@ const _: () = {
     assert!(offset_of!(State, hooks) == 8192);
     assert!(size_of::<State>().is_multiple_of(4096));
 
+    assert!(offset_of!(ProcessState, tgid) == 0);
+    assert!(offset_of!(ProcessState, owner) == 4);
     assert!(offset_of!(Config, control) == 0);
     assert!(offset_of!(Config, leases) == 8);
     assert!(offset_of!(Config, lease_count) == 16);

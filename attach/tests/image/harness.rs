@@ -10,14 +10,17 @@ use std::sync::{Mutex, OnceLock, RwLock};
 
 use bpftime_abi::EntryPoint;
 use bpftime_abi::target::{
-    Control, HookRecord, LeaseTable, MAX_HOOKS, MAX_PROGRAMS, PROGRAM_NEEDS_CPU, ProcessState,
-    State,
+    CONFIG_SAME_PID_NAMESPACE, Control, HookRecord, LeaseTable, MAX_HOOKS, MAX_PROGRAMS,
+    PROGRAM_NEEDS_CPU, ProcessState, State,
 };
 use bpftime_attach::trampoline::{
     Image, Site, SitePlan, Trampoline, build_entry, build_return, plan,
 };
 
 use crate::victims::{Registers, call_with};
+
+/// Where glibc keeps a thread's id, from the FS base.
+const TID_OFFSET: u32 = 0x2d0;
 
 /// The image, mapped once for all tests of this executable.
 pub(crate) struct Harness {
@@ -54,7 +57,7 @@ pub(crate) struct Hook {
 pub(crate) struct Program {
     pub(crate) code: extern "C" fn(),
     /// Map handles; a program finds them through its `VmCtx`.
-    pub(crate) maps: &'static [u64],
+    pub(crate) maps: *const u64,
     pub(crate) needs_cpu: bool,
 }
 
@@ -63,7 +66,7 @@ impl Program {
         Self {
             // SAFETY: both are plain code addresses.
             code: unsafe { std::mem::transmute::<unsafe extern "C" fn(), extern "C" fn()>(code) },
-            maps: Vec::leak(maps.to_vec()),
+            maps: Vec::leak(maps.to_vec()).as_ptr(),
             needs_cpu: false,
         }
     }
@@ -113,6 +116,13 @@ impl Harness {
         if unsafe { libc::getauxval(libc::AT_HWCAP2) } & 2 == 0 {
             return Err("the processor or kernel has no FSGSBASE".into());
         }
+        let tid: i32;
+        // SAFETY: glibc's thread control block is longer than this.
+        unsafe { std::arch::asm!("mov {:e}, fs:[{}]", out(reg) tid, const TID_OFFSET) };
+        // SAFETY: takes no argument.
+        if tid != unsafe { libc::gettid() } {
+            return Err("the C library keeps the thread id elsewhere".into());
+        }
         let file = std::fs::read(image_file()?).expect("the image was built");
         let image = Image::parse(&file).expect("the image is well-formed");
 
@@ -137,6 +147,8 @@ impl Harness {
             (*config).leases = leases;
             (*config).lease_count = 2;
             (*config).target_id = 77;
+            (*config).flags = CONFIG_SAME_PID_NAMESPACE;
+            (*config).tid_offset = TID_OFFSET;
             assert_eq!(
                 libc::madvise(
                     state.cast(),
@@ -239,7 +251,7 @@ impl Harness {
                 let record = addr_of_mut!((*self.state).programs[index]);
                 (*record).next = following;
                 (*record).entry = EntryPoint::new(program.code as usize as u64);
-                (*record).maps = program.maps.as_ptr() as u64;
+                (*record).maps = program.maps as u64;
                 (*record).switch = switch as u64;
                 (*record).generation = 5;
                 (*record).flags = if program.needs_cpu {

@@ -6,6 +6,7 @@
 
 mod entry;
 mod harness;
+mod helpers;
 mod link;
 mod measure;
 mod programs;

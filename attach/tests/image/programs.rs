@@ -25,6 +25,7 @@ unsafe extern "C" {
     pub(crate) safe fn program_call_victim();
     pub(crate) safe fn program_clobber();
     pub(crate) safe fn program_spin();
+    pub(crate) safe fn program_helper();
 }
 
 global_asm!(
@@ -81,6 +82,25 @@ global_asm!(
     "mov r10, -8",
     "mov r11, -9",
     "cmp rax, rcx",
+    "ret",
+    // Calls the helper whose number is map 1 with maps 2 to 6, and stores its result to map 0.
+    ".globl program_helper",
+    "program_helper:",
+    "push rbx",
+    "mov rbx, [rdi + 8]",
+    "mov rax, [rdi]",
+    "mov rcx, [rbx + 8]",
+    "mov rax, [rax + 8 * rcx]",
+    "mov rsi, [rbx + 16]",
+    "mov rdx, [rbx + 24]",
+    "mov rcx, [rbx + 32]",
+    "mov r8, [rbx + 40]",
+    "mov r9, [rbx + 48]",
+    "call rax",
+    "mov rcx, [rbx]",
+    "mov [rcx], rax",
+    "xor eax, eax",
+    "pop rbx",
     "ret",
     // Counts, and stays until the word that is map 1 is not 0.
     ".globl program_spin",

@@ -181,7 +181,6 @@ macro_rules! victims {
 
 victims! {
     // Five bytes of nop, then nothing that changes a register.
-    victim_plain: "nop dword ptr [rax + rax]" "ret";
     victim_pt_regs: "nop dword ptr [rax + rax]" "ret";
     victim_clobber: "nop dword ptr [rax + rax]" "ret";
     victim_return_plain: "nop dword ptr [rax + rax]" "ret";
@@ -198,6 +197,11 @@ victims! {
     victim_lists: "lea rax, [rdi + 1]" "lea rax, [rax + 1]" "ret";
     victim_cpu: "lea rax, [rdi + 1]" "lea rax, [rax + 1]" "ret";
     victim_fork: "lea rax, [rdi + 1]" "lea rax, [rax + 1]" "ret";
+    victim_task: "lea rax, [rdi + 1]" "lea rax, [rax + 1]" "ret";
+    victim_clock: "lea rax, [rdi + 1]" "lea rax, [rax + 1]" "ret";
+    victim_memory: "lea rax, [rdi + 1]" "lea rax, [rax + 1]" "ret";
+    victim_print: "lea rax, [rdi + 1]" "lea rax, [rax + 1]" "ret";
+    victim_seccomp: "lea rax, [rdi + 1]" "lea rax, [rax + 1]" "ret";
     victim_many: "lea rax, [rdi + 1]" "lea rax, [rax + 1]" "ret";
     victim_spin: "lea rax, [rdi + 1]" "lea rax, [rax + 1]" "ret";
     victim_stress: "lea rax, [rdi + 1]" "lea rax, [rax + 1]" "ret";

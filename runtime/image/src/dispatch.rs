@@ -13,12 +13,13 @@ use core::mem::{offset_of, size_of};
 
 use bpftime_abi::VmCtx;
 use bpftime_abi::target::{
-    CLAIM_BUSY, CLAIM_USED, HASH_MULTIPLIER, HookDispatch, MAX_HOOKS, MAX_PROGRAMS_PER_HOOK,
-    MAX_SLOTS, PROGRAM_NEEDS_CPU, PROGRAM_NEEDS_TASK, ProgramRecord, PtRegs, RED_ZONE,
-    RETURN_ENTRIES, RETURN_LIVE, RETURN_MISSED_OFFSET, RETURN_WINDOW, ReturnEntry, State,
+    CLAIM_BUSY, CLAIM_USED, Config, HASH_MULTIPLIER, HookDispatch, MAX_HOOKS,
+    MAX_PROGRAMS_PER_HOOK, MAX_SLOTS, PROGRAM_NEEDS_CPU, ProcessState, ProgramRecord, PtRegs,
+    RED_ZONE, RETURN_ENTRIES, RETURN_LIVE, RETURN_MISSED_OFFSET, RETURN_WINDOW, ReturnEntry, State,
     ThreadSlot,
 };
 use bpftime_helpers::Env;
+use bpftime_maps::Caller;
 
 /// Distance of the last slot from the first, a mask for the hash as a byte offset.
 const SLOT_MASK: usize = (MAX_SLOTS - 1) * size_of::<ThreadSlot>();
@@ -170,8 +171,26 @@ global_asm!(
     "lea rcx, [rcx + 2*rdx]",
     "inc qword ptr [rcx + 8*r15]",
     ".endm",
+    // Tells helpers which thread takes locks: 0, to be found out, if the thread id is not at a known
+    // place or the process has not been asked.
+    ".macro SET_OWNER",
+    "mov ecx, [rip + {state} + {tid_offset}]",
+    "mov eax, [rip + {state} + {owner_half}]",
+    "shl rax, 32",
+    "jz 41f",
+    "test ecx, ecx",
+    "jz 40f",
+    "mov ecx, fs:[rcx]",
+    "or rax, rcx",
+    "jmp 41f",
+    "40:",
+    "xor eax, eax",
+    "41:",
+    "mov [r14 + {env_owner}], rax",
+    ".endm",
     // Runs the programs of a list of the hook.
     ".macro RUN_PROGRAMS list",
+    "SET_OWNER",
     "mov r12, [rbx + \\list]",
     "mov r13d, {max_programs}",
     "31:",
@@ -181,8 +200,10 @@ global_asm!(
     "mov rcx, [r12 + {generation}]",
     "cmp [rax], rcx",
     "jne 38f",
-    "test dword ptr [r12 + {program_flags}], {needs}",
+    "test dword ptr [r12 + {program_flags}], {needs_cpu}",
     "jnz 35f",
+    "cmp qword ptr [r14 + {env_owner}], 0",
+    "je 35f",
     "32:",
     "mov rax, [r12 + {maps}]",
     "mov rcx, [r12 + {map_values}]",
@@ -194,7 +215,7 @@ global_asm!(
     "lea rsi, [r14 + {regs}]",
     "xor edx, edx",
     "call [r12 + {entry}]",
-    "test dword ptr [r12 + {program_flags}], {needs}",
+    "test dword ptr [r12 + {program_flags}], {needs_cpu}",
     "jnz 36f",
     "38:",
     "mov r12, [r12 + {next}]",
@@ -211,7 +232,6 @@ global_asm!(
     "jmp 38b",
     "36:",
     "mov rdi, r14",
-    "mov rsi, r12",
     "call bpftime_release",
     "jmp 38b",
     "39:",
@@ -416,6 +436,11 @@ global_asm!(
     regs = const reg(0),
     env_cookie = const offset_of!(ThreadSlot, env) + offset_of!(Env, cookie),
     env_func_ip = const offset_of!(ThreadSlot, env) + offset_of!(Env, func_ip),
+    env_owner = const offset_of!(ThreadSlot, env)
+        + offset_of!(Env, caller)
+        + offset_of!(Caller, owner),
+    tid_offset = const offset_of!(State, config) + offset_of!(Config, tid_offset),
+    owner_half = const offset_of!(State, process) + offset_of!(ProcessState, owner),
     cookie = const offset_of!(ProgramRecord, cookie),
     stack = const offset_of!(ThreadSlot, stack),
     vm = const offset_of!(ThreadSlot, vm),
@@ -431,5 +456,5 @@ global_asm!(
     switch = const offset_of!(ProgramRecord, switch),
     generation = const offset_of!(ProgramRecord, generation),
     program_flags = const offset_of!(ProgramRecord, flags),
-    needs = const PROGRAM_NEEDS_CPU | PROGRAM_NEEDS_TASK,
+    needs_cpu = const PROGRAM_NEEDS_CPU,
 );

@@ -5,7 +5,7 @@ use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use bpftime_abi::target::{
-    Config, HookRecord, Lease, MAX_LEASES, PROGRAM_NEEDS_CPU, PROGRAM_NEEDS_TASK, ProgramRecord,
+    Config, HookRecord, Lease, MAX_LEASES, PROGRAM_NEEDS_CPU, PROGRAM_TAKES_NO_LOCK, ProgramRecord,
     ThreadSlot,
 };
 use bpftime_helpers::Env;
@@ -26,9 +26,10 @@ unsafe extern "sysv64" fn bpftime_prepare(
 ) -> bool {
     // SAFETY: by contract.
     let flags = unsafe { (*program).flags };
-    if flags & PROGRAM_NEEDS_TASK != 0 {
-        // SAFETY: `initialize` has put the `Env` there.
-        unsafe { (*(&raw mut (*slot).env).cast::<Env>()).caller.owner = task::owner() };
+    // SAFETY: `initialize` has put the `Env` there, and the caller owns the slot.
+    let owner = unsafe { &mut (*(&raw mut (*slot).env).cast::<Env>()).caller.owner };
+    if *owner == 0 && flags & PROGRAM_TAKES_NO_LOCK == 0 {
+        *owner = task::owner();
     }
     if flags & PROGRAM_NEEDS_CPU == 0 {
         return true;
@@ -58,17 +59,14 @@ unsafe extern "sysv64" fn bpftime_prepare(
     false
 }
 
-/// Gives back the CPU, if the program needed one.
+/// Gives back the CPU.
 ///
 /// # Safety
 ///
-/// Called by the dispatchers only, after a successful [`bpftime_prepare`].
+/// Called by the dispatchers only, after a successful [`bpftime_prepare`] of a program that needs
+/// one.
 #[unsafe(no_mangle)]
-unsafe extern "sysv64" fn bpftime_release(slot: *mut ThreadSlot, program: *const ProgramRecord) {
-    // SAFETY: by contract.
-    if unsafe { (*program).flags } & PROGRAM_NEEDS_CPU == 0 {
-        return;
-    }
+unsafe extern "sysv64" fn bpftime_release(slot: *mut ThreadSlot) {
     let (leases, count) = table();
     // SAFETY: the caller owns the slot.
     let index = unsafe { (*slot).vm.cpu } as usize;

@@ -46,7 +46,8 @@ pub fn tid() -> u32 {
     }
 }
 
-/// What the thread writes into locks of maps; not 0.
+/// What the thread writes into locks of maps; not 0 unless system calls are forbidden. The
+/// dispatchers compose it themselves when the upper half is cached and the thread id is in memory.
 pub fn owner() -> u64 {
     let flags = sys::config_word(offset_of!(Config, flags));
     let process = if flags & CONFIG_SAME_PID_NAMESPACE != 0 {
@@ -54,7 +55,14 @@ pub fn owner() -> u64 {
     } else {
         0x8000_0000 | sys::config_word(offset_of!(Config, target_id))
     };
-    u64::from(process) << 32 | u64::from(tid())
+    // SAFETY: the state is valid for the life of the process; the word is only accessed
+    // atomically.
+    unsafe { AtomicU32::from_ptr(&raw mut (*state()).process.owner) }
+        .store(process, Ordering::Relaxed);
+    match (process, tid()) {
+        (_, 0) | (0, _) => 0,
+        (process, tid) => u64::from(process) << 32 | u64::from(tid),
+    }
 }
 
 /// Whether the owner of a lock may be alive.
