@@ -15,7 +15,7 @@ const PROG_TYPE_XDP: u32 = 6;
 
 pub(crate) type Result<T> = core::result::Result<T, Errno>;
 
-fn bpf(command: i32, attr: &mut [u64; 16]) -> Result<i32> {
+pub(crate) fn bpf(command: i32, attr: &mut [u64; 16]) -> Result<i32> {
     // SAFETY: every address in the attributes comes from a slice that outlives the call and has
     // the length that the map's geometry asks for.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attr.as_mut_ptr(), 128) };

@@ -3,7 +3,7 @@
 //! Conversions `d i u x X` with `l` or `ll`, `c`, `s`, `p`, and after `p` one of `K x s S B`
 //! (printed as a number: symbols are not looked up), `ks us` (strings), `i4 I4 i6 I6` (network
 //! addresses); each after optional flags `0`, `+`, `-`, space and a width. Anything else, and
-//! any character that is neither printable ASCII nor white space, is `EINVAL`. Each argument is
+//! any ASCII character that is neither printable nor white space, is `EINVAL`. Each argument is
 //! one 64-bit word; strings and addresses are read from wherever the argument points to, and
 //! what cannot be read is empty.
 
@@ -148,10 +148,16 @@ enum Conversion {
     Hex(u8, bool),
     Char,
     Str,
+    /// `%pks`, `%pus`: as `%s`, but the kernel ignores the width.
+    PointerStr,
     Pointer,
     Symbol,
-    Ip4 { padded: bool },
-    Ip6 { colons: bool },
+    Ip4 {
+        padded: bool,
+    },
+    Ip6 {
+        colons: bool,
+    },
 }
 
 /// Checks the whole format, then writes the text.
@@ -194,7 +200,7 @@ fn each(
     let mut conversions = 0;
     while at < format.len {
         let byte = format.get(at);
-        if !is_print(byte) && !is_space(byte) {
+        if byte.is_ascii() && !is_print(byte) && !is_space(byte) {
             return Err(Errno::EINVAL);
         }
         at = at.wrapping_add(1);
@@ -256,7 +262,7 @@ fn parse_conversion(format: Format, at: &mut usize) -> Result<Conversion, Errno>
             let (a, b) = (format.get(*at), format.get(at.wrapping_add(1)));
             let (conversion, taken) = match (a, b) {
                 _ if ends(a) => (Conversion::Pointer, 0),
-                (b'k' | b'u', b's') => (Conversion::Str, 2),
+                (b'k' | b'u', b's') => (Conversion::PointerStr, 2),
                 (b'K' | b'x', _) => (Conversion::Pointer, 1),
                 (b's' | b'S' | b'B', _) => (Conversion::Symbol, 1),
                 (b'i', b'4') => (Conversion::Ip4 { padded: true }, 2),
@@ -266,13 +272,13 @@ fn parse_conversion(format: Format, at: &mut usize) -> Result<Conversion, Errno>
                 _ => return Err(Errno::EINVAL),
             };
             *at = at.wrapping_add(taken);
-            if matches!(conversion, Conversion::Str) && !ends(format.get(*at)) {
+            if matches!(conversion, Conversion::PointerStr) && !ends(format.get(*at)) {
                 return Err(Errno::EINVAL);
             }
             return Ok(conversion);
         }
         b's' => Conversion::Str,
-        b'c' => Conversion::Char,
+        b'c' => return Ok(Conversion::Char),
         _ => {
             let mut size = 4;
             for _ in 0..2 {
@@ -290,7 +296,7 @@ fn parse_conversion(format: Format, at: &mut usize) -> Result<Conversion, Errno>
             };
         }
     };
-    // What follows `%s` and `%c` must not look like a part of the conversion.
+    // What follows `%s` must not look like a part of the conversion.
     if ends(format.get(*at)) {
         Ok(conversion)
     } else {
@@ -320,21 +326,34 @@ unsafe fn print(env: &mut Env, text: &mut Text, field: Field, conversion: Conver
         Conversion::Unsigned(size) => number(text, field, None, narrow(size), 10, false),
         Conversion::Hex(size, upper) => number(text, field, None, narrow(size), 16, upper),
         Conversion::Pointer => {
-            let field = Field {
+            // All sixteen digits, unless a width is given.
+            let all = Field {
                 zero: true,
-                width: field.width.max(16),
-                left: false,
-                ..field
+                width: 16,
+                ..Field::default()
             };
+            let field = if field.width == 0 { all } else { field };
             number(text, field, None, arg, 16, false);
         }
         Conversion::Symbol => {
+            // Padded like a string: `0x` and as many digits as it takes.
+            let bits = 64u32.wrapping_sub((arg | 1).leading_zeros());
+            let digits = bits.wrapping_add(3).wrapping_shr(2) as usize;
+            let padding = field.width.saturating_sub(digits.wrapping_add(2));
+            if !field.left {
+                text.push_times(b' ', padding);
+            }
             text.push(b'0');
             text.push(b'x');
             number(text, Field::default(), None, arg, 16, false);
+            if field.left {
+                text.push_times(b' ', padding);
+            }
         }
         Conversion::Char => padded(text, field, &[arg as u8], 1),
-        Conversion::Str => {
+        Conversion::Str | Conversion::PointerStr => {
+            let padding = matches!(conversion, Conversion::Str);
+            let field = if padding { field } else { Field::default() };
             let mut string = [0u8; MAX_STRING];
             // SAFETY: string has MAX_STRING bytes; env by contract.
             let len = unsafe { read_str(env, string.as_mut_ptr(), MAX_STRING as u64, arg) };
