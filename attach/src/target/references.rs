@@ -60,7 +60,20 @@ impl Stopped<'_> {
         maps: &Maps,
         ranges: &[Range<u64>],
     ) -> Result<Vec<Reference>> {
-        let hit = |address: u64| ranges.iter().any(|range| range.contains(&address));
+        let wanted = |address: u64| ranges.iter().any(|range| range.contains(&address));
+        // A thread in a stub that a dead tracer left goes on where that stub jumps to.
+        let stubs: Vec<_> = stub::places(self.target().pid(), maps)
+            .into_iter()
+            .filter(|place| place.leftover)
+            .map(|place| {
+                (
+                    place.address..place.address + stub::LEN as u64,
+                    place.resumes_at,
+                )
+            })
+            .collect();
+        let hit =
+            |address: u64| wanted(address) || stubs.iter().any(|(stub, _)| stub.contains(&address));
         let executable = executable_bounds(maps);
         let mut found = Vec::new();
         for thread in self.threads() {
@@ -83,6 +96,26 @@ impl Stopped<'_> {
             };
             scan.follow(regs.rsp, &hit);
         }
+        let through_stubs: Vec<Reference> = found
+            .iter()
+            .filter_map(|reference| {
+                let (tid, address) = match *reference {
+                    Reference::ProgramCounter { tid, address }
+                    | Reference::Stack { tid, address, .. } => (tid, address),
+                };
+                let (_, resumes_at) = stubs.iter().find(|(stub, _)| stub.contains(&address))?;
+                wanted(*resumes_at).then_some(Reference::ProgramCounter {
+                    tid,
+                    address: *resumes_at,
+                })
+            })
+            .collect();
+        found.retain(|reference| match *reference {
+            Reference::ProgramCounter { address, .. } | Reference::Stack { address, .. } => {
+                wanted(address)
+            }
+        });
+        found.extend(through_stubs);
         Ok(found)
     }
 }

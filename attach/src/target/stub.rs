@@ -19,6 +19,8 @@ const PROLOGUE: [u8; 12] = [0x0f, 0x05, 0xb8, 14, 0, 0, 0, 0xbf, 2, 0, 0, 0];
 pub(super) const AFTER_SYSCALL: u64 = 2;
 /// Length of every stub.
 pub(super) const LEN: usize = 144;
+/// Offset of the address to which every stub jumps in the end.
+const RESUME: usize = LEN - 16;
 /// Stubs start at multiples of this.
 const ALIGN: u64 = 16;
 
@@ -98,6 +100,8 @@ pub(super) struct Place {
     pub(super) original: [u8; LEN],
     /// A stub of a tracer that died is here; a thread might still be inside.
     pub(super) leftover: bool,
+    /// Where a thread in that stub goes on.
+    pub(super) resumes_at: u64,
 }
 
 /// Places that no code and no data of the process uses: in the last page of an executable
@@ -124,6 +128,10 @@ pub(super) fn places(pid: i32, maps: &Maps) -> Vec<Place> {
             continue;
         }
         let leftover = original.starts_with(&PROLOGUE);
+        let resumes_at = match original.as_chunks::<8>().0.get(RESUME / 8) {
+            Some(word) if leftover => u64::from_le_bytes(*word),
+            _ => 0,
+        };
         if leftover {
             // Linkers fill what follows with zeros; the file knows for sure.
             original = file_bytes(maps, mapping, address).unwrap_or([0; LEN]);
@@ -132,6 +140,7 @@ pub(super) fn places(pid: i32, maps: &Maps) -> Vec<Place> {
             address,
             original,
             leftover,
+            resumes_at,
         });
     }
     found
@@ -235,6 +244,7 @@ mod tests {
                 Mnemonic::Lea => assert_eq!(insn.ip_rel_memory_address(), 0x1000 + LEN as u64 - 8),
                 Mnemonic::Jmp => {
                     let at = (insn.ip_rel_memory_address() - 0x1000) as usize;
+                    assert_eq!(at, RESUME);
                     assert_eq!(code[at..at + 8], regs().rip.to_le_bytes());
                     break;
                 }

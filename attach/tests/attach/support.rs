@@ -94,6 +94,16 @@ impl Victim {
             .is_some()
     }
 
+    /// Tells a victim that runs until it is told, and waits for the end.
+    pub(crate) fn end(self) {
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(self.pid()),
+            nix::sys::signal::SIGTERM,
+        )
+        .expect("victim is there");
+        self.must_be_right();
+    }
+
     /// Waits for the end, which must be the right one.
     pub(crate) fn must_be_right(mut self) {
         drop(self.child.stdin.take());

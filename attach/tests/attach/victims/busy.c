@@ -1,6 +1,6 @@
 /* A program that notices when anything is wrong with it. Each mode is a thread that runs until
    the time is over and checks every result; the exit code is 0 if all of them were right.
-   usage: busy MILLISECONDS MODE... */
+   usage: busy MILLISECONDS MODE...; with 0 milliseconds it runs until SIGTERM. */
 #define _GNU_SOURCE
 #include <errno.h>
 #define FUTEX_WAIT_PRIVATE 128
@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static int64_t end;
+static _Atomic int64_t end;
 static atomic_int failures;
 
 static int64_t now(void)
@@ -250,6 +250,18 @@ static void *calling(void *unused)
 	return NULL;
 }
 
+static void *until_told(void *unused)
+{
+	sigset_t set;
+	int sig;
+	(void)unused;
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigwait(&set, &sig);
+	end = 0;
+	return NULL;
+}
+
 int main(int argc, char **argv)
 {
 	struct {
@@ -270,9 +282,14 @@ int main(int argc, char **argv)
 	sigemptyset(&set);
 	sigaddset(&set, SIGALRM);
 	sigaddset(&set, SIGRTMIN);
+	sigaddset(&set, SIGTERM);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	if (pipe(pipe_fds) != 0)
 		return 2;
+	if (atoll(argv[1]) == 0) {
+		end = INT64_MAX;
+		pthread_create(&threads[count++], NULL, until_told, NULL);
+	}
 	if (write(1, "ready\n", 6) != 6)
 		return 2;
 	for (int i = 2; i < argc; i++) {
