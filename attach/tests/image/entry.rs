@@ -188,25 +188,50 @@ fn displaced_instructions_do_what_they_did() {
     let Some(harness) = harness() else { return };
     let runs = counter();
     let program = [Program::new(program_count, &[handle(runs)])];
-    let cases: &[((usize, usize), &[[u64; 3]])] = &[
-        (
+    struct Case {
+        victim: (usize, usize),
+        arguments: &'static [[u64; 3]],
+        /// Bytes of the patch, and patches.
+        patch: (usize, usize),
+    }
+    let case = |victim, arguments, patch| Case {
+        victim,
+        arguments,
+        patch,
+    };
+    let cases = [
+        case(
             victims::victim_rip::extent(),
             &[[5, 0, 0], [u64::MAX, 0, 0]],
+            (5, 1),
         ),
-        (victims::victim_branch::extent(), &[[0, 0, 0], [1, 0, 0]]),
-        (victims::victim_call::extent(), &[[0, 0, 0]]),
-        (victims::victim_call_first::extent(), &[[0, 0, 0]]),
-        (
+        case(
+            victims::victim_branch::extent(),
+            &[[0, 0, 0], [1, 0, 0]],
+            (5, 1),
+        ),
+        case(victims::victim_call::extent(), &[[0, 0, 0]], (5, 1)),
+        case(victims::victim_call_first::extent(), &[[0, 0, 0]], (5, 1)),
+        case(
             victims::victim_loop_back::extent(),
             &[[1, 0, 0], [100, 0, 0]],
+            (2, 2),
         ),
-        (victims::victim_tiny::extent(), &[[0, 0, 0]]),
+        case(victims::victim_tiny::extent(), &[[0, 0, 0]], (5, 1)),
     ];
-    for (victim, arguments) in cases {
-        let before: Vec<u64> = arguments.iter().map(|a| call(*victim, *a)).collect();
-        harness.hook(*victim, &program, &[]);
+    for Case {
+        victim,
+        arguments,
+        patch,
+    } in cases
+    {
+        let before: Vec<u64> = arguments.iter().map(|a| call(victim, *a)).collect();
+        let hook = harness.hook(victim, &program, &[]);
+        let patches = &hook.trampoline.patches;
+        let last = patches.last().expect("at least one");
+        assert_eq!((last.replacement.len(), patches.len()), patch);
         let start = count(runs);
-        let after: Vec<u64> = arguments.iter().map(|a| call(*victim, *a)).collect();
+        let after: Vec<u64> = arguments.iter().map(|a| call(victim, *a)).collect();
         assert_eq!(before, after);
         assert_eq!(count(runs) - start, arguments.len() as u64);
     }

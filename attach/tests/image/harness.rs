@@ -13,9 +13,9 @@ use bpftime_abi::target::{
     CONFIG_SAME_PID_NAMESPACE, Control, HookRecord, LeaseTable, MAX_HOOKS, MAX_PROGRAMS,
     PROGRAM_NEEDS_CPU, ProcessState, State,
 };
-use bpftime_attach::trampoline::{
-    Image, Site, SitePlan, Trampoline, build_entry, build_return, plan,
-};
+use bpftime_attach::inject::Image;
+use bpftime_attach::trampoline::{Dispatchers, Site, Trampoline, build_entry, build_return, plan};
+use object::{Object, ObjectSymbol};
 
 use crate::victims::{Registers, call_with};
 
@@ -48,7 +48,6 @@ struct Next {
 /// A patched function. Stays patched.
 pub(crate) struct Hook {
     pub(crate) index: usize,
-    pub(crate) plan: SitePlan,
     pub(crate) trampoline: Trampoline,
 }
 
@@ -126,8 +125,8 @@ impl Harness {
         let file = std::fs::read(image_file()?).expect("the image was built");
         let image = Image::parse(&file).expect("the image is well-formed");
 
-        let base = map(None, image.memory_len(), libc::MAP_PRIVATE);
-        let code = image.relocated(base);
+        let base = map(None, image.len(), libc::MAP_PRIVATE);
+        let code = relocated(&file, image.header().file_len, base);
         let control = map(None, size_of::<Control>() as u64, libc::MAP_SHARED);
         let leases = map(None, size_of::<LeaseTable>() as u64, libc::MAP_SHARED);
         // SAFETY: all of it lies in the mappings just made, which nobody else knows yet.
@@ -149,6 +148,7 @@ impl Harness {
             (*config).target_id = 77;
             (*config).flags = CONFIG_SAME_PID_NAMESPACE;
             (*config).tid_offset = TID_OFFSET;
+            (*config).vdso_clock_gettime = vdso_clock_gettime();
             assert_eq!(
                 libc::madvise(
                     state.cast(),
@@ -207,7 +207,7 @@ impl Harness {
             next.trampoline = near(address as u64, 64 << 10);
         }
         let at = next.trampoline;
-        let dispatchers = self.image.dispatchers(self.base);
+        let dispatchers = Dispatchers::new(self.image.header(), self.base);
         let build = if on_return.is_empty() {
             build_entry
         } else {
@@ -230,11 +230,7 @@ impl Harness {
         for patch in &trampoline.patches {
             poke(patch.address, &patch.replacement);
         }
-        Hook {
-            index,
-            plan,
-            trampoline,
-        }
+        Hook { index, trampoline }
     }
 
     /// Writes a list of programs and gives the address of its first record.
@@ -295,6 +291,30 @@ impl Harness {
         // SAFETY: the index is below MAX_HOOKS.
         unsafe { addr_of!((*self.control).hooks[hook.index]).read_volatile() }
     }
+}
+
+/// The image's read-only part, for `base`.
+pub(crate) fn relocated(file: &[u8], len: u64, base: u64) -> Vec<u8> {
+    let elf = object::File::parse(file).expect("the image is an ELF file");
+    let mut code = file[..len as usize].to_vec();
+    for (offset, relocation) in elf.dynamic_relocations().into_iter().flatten() {
+        let value = base.wrapping_add_signed(relocation.addend());
+        code[offset as usize..][..8].copy_from_slice(&value.to_le_bytes());
+    }
+    code
+}
+
+/// Address of `__vdso_clock_gettime` in this process.
+fn vdso_clock_gettime() -> u64 {
+    // SAFETY: no memory is involved.
+    let vdso = unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) };
+    // SAFETY: the kernel maps at least two pages of vDSO there.
+    let file = unsafe { std::slice::from_raw_parts(vdso as *const u8, 8192) };
+    let elf = object::File::parse(file).expect("the vDSO is an ELF file");
+    let symbol = elf
+        .dynamic_symbols()
+        .find(|symbol| symbol.name() == Ok("__vdso_clock_gettime"));
+    vdso + symbol.expect("the vDSO has clocks").address()
 }
 
 /// Memory of zeros, read-write.

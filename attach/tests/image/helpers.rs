@@ -139,7 +139,7 @@ fn memory_that_can_be_read_and_memory_that_cannot() {
         );
         libc::mprotect(pages.byte_add(4096), 4096, libc::PROT_NONE);
         let text = pages.byte_add(4096 - 6);
-        std::ptr::copy_nonoverlapping(b"hello\0".as_ptr(), text.cast(), 6);
+        std::ptr::copy_nonoverlapping(c"hello".as_ptr(), text.cast(), 6);
         text as u64
     };
     assert_eq!(helper.call(114, &[address, 100, page]), 6);

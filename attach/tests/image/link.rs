@@ -193,10 +193,8 @@ fn relocations_are_relative_and_data_is_read_only() {
         );
     }
     let text = elf.section_by_name(".text").expect("the image has code");
-    let loaded = bpftime_attach::trampoline::Image::parse(&file)
-        .expect("the image is well-formed")
-        .relocated(0)
-        .len();
+    let image = bpftime_attach::inject::Image::parse(&file).expect("the image is well-formed");
+    let loaded = image.header().file_len;
     eprintln!(
         "image: {} bytes of code, {loaded} bytes mapped",
         text.size()

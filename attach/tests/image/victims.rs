@@ -216,8 +216,8 @@ victims! {
     victim_call_first: "call 7f" "ret" "7: mov rax, [rsp]" "ret";
     // A loop to the function's second instruction: needs the short jump.
     victim_loop_back: "xor eax, eax" "7: add eax, edi" "dec edi" "jnz 7b" "ret" ".fill 8, 1, 0xcc";
-    // Two bytes and one byte of code.
-    victim_tiny: "xor eax, eax" "ret" ".fill 3, 1, 0xcc";
+    // Shorter than a jump.
+    victim_tiny: "xor eax, eax" "ret";
     // fib, recursive.
     victim_fib:
         "cmp edi, 2" "jae 7f" "mov eax, edi" "ret"
