@@ -6,14 +6,25 @@
 //! - [`verify`], [`run`]: program files, in this process
 //! - [`run_report`]: results of runs as text and as JSON
 //! - [`pcap`]: packets of a capture file
+//! - [`load`], [`start`], [`attach`], [`detach`], [`map`], [`status`]: tools and the processes that
+//!   their programs run in
+//! - [`broker`], [`guardian`]: the processes behind these
 #![forbid(unsafe_code)]
 
+mod attach;
+mod broker;
+mod detach;
 mod exit;
+mod guardian;
+mod load;
+mod map;
 mod pcap;
 mod report;
 mod run;
 mod run_report;
 mod source;
+mod start;
+mod status;
 mod verify;
 
 use std::process::ExitCode;
@@ -50,6 +61,18 @@ Exit codes of verify and run: 0 accepted, 1 rejected, 2 unreadable input or wron
 enum Command {
     Verify(verify::Args),
     Run(run::Args),
+    Load(load::Args),
+    Start(start::Args),
+    Attach(attach::Args),
+    Detach(detach::Args),
+    Map(map::Args),
+    Status(status::Args),
+    /// Serves the other commands, which start it.
+    #[command(hide = true)]
+    Broker,
+    /// Does what is to be done to one process; the broker starts it.
+    #[command(hide = true)]
+    Guardian,
 }
 
 fn main() -> ExitCode {
@@ -58,6 +81,14 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Verify(args) => verify::run(args),
         Command::Run(args) => run::run(args),
+        Command::Load(args) => load::run(args),
+        Command::Start(args) => start::run(args),
+        Command::Attach(args) => attach::run(args),
+        Command::Detach(args) => detach::run(args),
+        Command::Map(args) => map::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Broker => broker::run(),
+        Command::Guardian => guardian::run(),
     };
     result.unwrap_or_else(|error| {
         anstream::eprintln!("{}error:{} {error:#}", report::BAD, report::RESET);

@@ -107,12 +107,13 @@ impl Map {
         geometry.validate()?;
         let name = &description.name;
         let memory = |kind, len| {
-            Memory::new(&format!("bpftime-{kind}:{name}"), len).map_err(|error| errno_of(&error))
+            Memory::new(&format!("bpftime-map-{kind}:{name}"), len)
+                .map_err(|error| errno_of(&error))
         };
         let control = memory("control", geometry.control_len())?;
         let data = match geometry.data_len() {
             0 => None,
-            len => Some(memory("map", len)?),
+            len => Some(memory("data", len)?),
         };
         let address = |memory: &Memory| memory.mapping.as_ptr();
         let data_address = data.as_ref().map_or(std::ptr::null_mut(), address);

@@ -69,6 +69,8 @@ pub enum Response {
         /// Why.
         sentence: String,
     },
+    /// The process is no target of the broker's.
+    NotATarget,
     /// Answer to [`Request::Status`].
     Status(Status),
     /// Answer to [`Request::Maps`].

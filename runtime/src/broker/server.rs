@@ -87,7 +87,7 @@ fn serve_client(broker: &Arc<Broker>, stream: UnixStream) -> io::Result<()> {
         Request::Load { pid, command } => return load(broker, &stream, pid, command, fds),
         Request::Start { pid } => start(broker, pid).map_or_else(failed, |()| Response::Done),
         Request::Attach { pid } => attach(broker, pid).unwrap_or_else(failed),
-        Request::Detach { pid } => detach(broker, pid).map_or_else(failed, |()| Response::Done),
+        Request::Detach { pid } => detach(broker, pid),
         Request::Status => Response::Status(super::report::status(broker)),
         Request::Maps => Response::Maps(super::report::maps(broker)),
         Request::DumpMap { map } => {
@@ -162,12 +162,10 @@ fn attach(broker: &Arc<Broker>, pid: i32) -> Result<Response, String> {
     Ok(Response::Attached { hooks })
 }
 
-fn detach(broker: &Arc<Broker>, pid: i32) -> Result<(), String> {
-    match broker.targets.get(pid) {
-        Some(target) => target.detach(),
-        None => {
-            check_pid(pid)?;
-            Err(format!("process {pid} is not attached"))
-        }
+fn detach(broker: &Arc<Broker>, pid: i32) -> Response {
+    match broker.targets.get(pid).map(|target| target.detach()) {
+        Some(Ok(())) => Response::Done,
+        Some(Err(sentence)) => Response::Failed { sentence },
+        None => Response::NotATarget,
     }
 }

@@ -56,6 +56,8 @@ struct Told {
     programs: BTreeSet<u32>,
     rings: BTreeSet<u32>,
     generation: u64,
+    /// Whether the guardian knows what is to be attached, were it nothing.
+    wished: bool,
     attachments: Vec<Wanted>,
     places: Vec<RingPlace>,
 }
@@ -95,9 +97,13 @@ impl Targets {
         self.locked().is_empty()
     }
 
-    /// All targets, by pid.
+    /// All targets whose guardian lives, by pid.
     pub fn all(&self) -> Vec<Arc<Target>> {
-        self.locked().values().cloned().collect()
+        self.locked()
+            .values()
+            .filter(|target| !target.has_ended())
+            .cloned()
+            .collect()
     }
 
     /// The target with a pid.
@@ -351,9 +357,10 @@ impl Target {
             for attachment in &ours {
                 self.tell_objects(&mut told, attachment, &mut places)?;
             }
-            if told.attachments == wanted && told.places == places {
+            if told.wished && told.attachments == wanted && told.places == places {
                 return Ok(None);
             }
+            told.wished = true;
             told.generation += 1;
             let generation = told.generation;
             let message = ToGuardian::Reconcile {

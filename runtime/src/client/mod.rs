@@ -3,11 +3,13 @@
 //! - [`socket`]: where the broker listens, and how it is started
 //! - [`load`]: a tool under the broker
 //! - [`start`]: a command as a target
+//! - [`detach`]: a process given back as it was
 //! - [`child`]: a child that waits before its `exec`, and its end
 //! - [`ask`]: everything that is one question and one answer
 
 pub mod ask;
 pub mod child;
+pub mod detach;
 pub mod load;
 pub mod socket;
 pub mod start;

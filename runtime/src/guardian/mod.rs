@@ -1,5 +1,17 @@
 //! The guardian: one process per target, which does everything that is done to it.
 //!
 //! - [`protocol`]: what broker and guardian say to each other
+//! - [`serve`]: the guardian's process
+//! - [`inside`]: what of the broker's is in the target
+//! - [`tables`]: map handles as the target's programs need them
+//! - [`report`]: what the target's memory says of its hooks
+//! - [`undo`]: a process given back as it was, without a guardian
 
+pub mod inside;
 pub mod protocol;
+pub mod report;
+pub mod serve;
+pub mod tables;
+pub mod undo;
+
+pub use serve::run;

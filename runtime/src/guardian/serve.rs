@@ -1,0 +1,258 @@
+//! The guardian's process.
+
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use bpftime_attach::inject::{self, Image};
+use bpftime_attach::startup::Startup;
+use bpftime_attach::{Error, Target};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::inside::Inside;
+use super::protocol::{FromGuardian, ToGuardian};
+use super::{report, undo};
+use crate::client::Failure;
+use crate::sys::wire;
+
+/// The in-target image, built with this crate.
+static IMAGE: &[u8] = include_bytes!(env!("BPFTIME_IMAGE"));
+
+/// How often is looked for files that were loaded and programs that were executed since.
+const GLANCE_MS: u16 = 500;
+
+/// Why the guardian's work is over.
+enum End {
+    /// The broker said so, or is gone: the process is to be as it was.
+    Detach,
+    /// The process has ended.
+    Exited,
+}
+
+/// Runs the guardian: `bpftime guardian`, with the broker's socket as standard input. Returns when
+/// the process has ended or is detached.
+pub fn run() -> Result<(), Failure> {
+    // Its own session: signals of a terminal are not for it.
+    let _ = nix::unistd::setsid();
+    // SAFETY: standard input is open (the broker put its socket there), and nothing else in
+    // this process uses it.
+    let stream = UnixStream::from(unsafe { OwnedFd::from_raw_fd(0) });
+    let begin = wire::receive::<ToGuardian>(&stream)
+        .map_err(|error| Failure(format!("a guardian is started by the broker only: {error}")))?;
+    let Some((
+        ToGuardian::Begin {
+            pid,
+            target_id,
+            cpus,
+            starting,
+        },
+        fds,
+    )) = begin
+    else {
+        return Err(Failure(
+            "a guardian is started by the broker only".to_owned(),
+        ));
+    };
+    let Some(leases) = fds.into_iter().next() else {
+        return Err(Failure(
+            "the broker has not sent the lease table".to_owned(),
+        ));
+    };
+    let image = match Image::parse(IMAGE) {
+        Ok(image) => image,
+        Err(error) => return fail(&stream, error.to_string()),
+    };
+    let inside = Inside::new(image, target_id, cpus, leases);
+    let mut guardian = Guardian {
+        stream,
+        inside,
+        drained: false,
+    };
+    let target = match guardian.begin(pid, starting) {
+        Ok(target) => target,
+        Err(Error::Gone { .. }) if starting => return guardian.say(&FromGuardian::Exited),
+        Err(error) => return fail(&guardian.stream, error.to_string()),
+    };
+    match guardian.serve(&target) {
+        End::Exited => guardian.say(&FromGuardian::Exited),
+        End::Detach => {
+            let sentence = match inject::detach(&target) {
+                Ok(done) => undo::left(pid, &done),
+                Err(Error::Gone { .. }) => return guardian.say(&FromGuardian::Exited),
+                Err(error) => Some(error.to_string()),
+            };
+            guardian.say(&FromGuardian::Detached { sentence })
+        }
+    }
+}
+
+fn fail(stream: &UnixStream, sentence: String) -> Result<(), Failure> {
+    // The broker may be gone; then nobody wants to know.
+    let _ = wire::send(stream, &FromGuardian::Failed { sentence }, &[]);
+    Ok(())
+}
+
+struct Guardian {
+    stream: UnixStream,
+    inside: Inside,
+    /// The broker has ended.
+    drained: bool,
+}
+
+impl Guardian {
+    fn say(&self, message: &FromGuardian) -> Result<(), Failure> {
+        // The broker may be gone, which the next read tells.
+        let _ = wire::send(&self.stream, message, &[]);
+        Ok(())
+    }
+
+    /// Gets hold of the process.
+    fn begin(&mut self, pid: i32, starting: bool) -> bpftime_attach::Result<Target> {
+        let target = Target::open(pid)?;
+        if !starting {
+            // Tells now, not at the first probe, whether the process can be had at all.
+            drop(target.stop()?);
+            target.check_seccomp()?;
+            let _ = self.say(&FromGuardian::Ready);
+            return Ok(target);
+        }
+        let startup = Startup::seize(target)?;
+        let _ = self.say(&FromGuardian::Ready);
+        // What is attached already must be known before the first file is mapped.
+        self.take_first_reconcile();
+        let guardian = self;
+        startup.follow(move |stopped, _| {
+            while guardian.has_message() {
+                if guardian.take_message(None).is_some() {
+                    break;
+                }
+            }
+            let maps = stopped.maps()?;
+            guardian.inside.notice_exec(&maps);
+            if guardian.inside.has_work(&maps)
+                && let Err(sentence) = guardian.inside.reconcile(stopped)
+            {
+                tracing::warn!("{sentence}");
+            }
+            Ok(())
+        })
+    }
+
+    /// Whether a message, or the end, waits to be read.
+    fn has_message(&self) -> bool {
+        let mut fds = [PollFd::new(self.stream.as_fd(), PollFlags::POLLIN)];
+        !self.drained && matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1))
+    }
+
+    fn take_first_reconcile(&mut self) {
+        while self.inside.generation().is_none() && !self.drained {
+            if self.take_message(None).is_some() {
+                break;
+            }
+        }
+    }
+
+    /// Serves broker and process until one of them ends it.
+    fn serve(&mut self, target: &Target) -> End {
+        self.change(target);
+        loop {
+            if self.drained {
+                return End::Detach;
+            }
+            let (message, exited) = {
+                let mut fds = [
+                    PollFd::new(self.stream.as_fd(), PollFlags::POLLIN),
+                    PollFd::new(target.pidfd(), PollFlags::POLLIN),
+                ];
+                // EINTR: nothing to do, as after a timeout.
+                let _ = poll(&mut fds, PollTimeout::from(GLANCE_MS));
+                let ready = |fd: &PollFd<'_>| fd.any().unwrap_or(false);
+                (ready(&fds[0]), ready(&fds[1]))
+            };
+            if exited {
+                return End::Exited;
+            }
+            if !message {
+                self.change(target);
+            } else if let Some(end) = self.take_message(Some(target)) {
+                return end;
+            }
+        }
+    }
+
+    /// Brings the process in line with what is wanted, if there is anything to do.
+    fn change(&mut self, target: &Target) {
+        let Ok(maps) = target.maps() else { return };
+        self.inside.notice_exec(&maps);
+        if !self.inside.has_work(&maps) {
+            return;
+        }
+        let result = target
+            .stop()
+            .map_err(|error| error.to_string())
+            .and_then(|mut stopped| self.inside.reconcile(&mut stopped));
+        if let Err(sentence) = result {
+            tracing::warn!("{sentence}");
+            self.inside.fail_all(&sentence);
+        }
+    }
+
+    /// Handles one message. Without a target, changes wait until there is one.
+    fn take_message(&mut self, target: Option<&Target>) -> Option<End> {
+        let (message, fds) = match wire::receive::<ToGuardian>(&self.stream) {
+            Ok(Some(message)) => message,
+            Ok(None) | Err(_) => {
+                self.drained = true;
+                return Some(End::Detach);
+            }
+        };
+        let mut fds = fds.into_iter();
+        match message {
+            ToGuardian::Begin { .. } => {}
+            ToGuardian::Map { id, geometry } => {
+                if let (Some(geometry), Some(control)) = (geometry.geometry(), fds.next()) {
+                    self.inside.add_map(id, geometry, control, fds.next());
+                }
+            }
+            ToGuardian::Ring { number, data_len } => {
+                if let Some(memory) = fds.next() {
+                    self.inside.add_ring(number, memory, data_len);
+                }
+            }
+            ToGuardian::Program(text) => {
+                if let Some(code) = fds.next() {
+                    self.inside.add_program(text, code);
+                }
+            }
+            ToGuardian::Reconcile {
+                generation,
+                attachments,
+                rings,
+            } => {
+                self.inside.want(generation, attachments, rings);
+                if let Some(target) = target {
+                    self.change(target);
+                }
+                let failures = self
+                    .inside
+                    .failures()
+                    .iter()
+                    .map(|(key, why)| (*key, why.clone()))
+                    .collect();
+                let _ = self.say(&FromGuardian::Reconciled {
+                    generation,
+                    failures,
+                });
+            }
+            ToGuardian::Query { generation } => {
+                let hooks =
+                    target.map_or_else(Vec::new, |target| report::report(target, &self.inside));
+                let _ = self.say(&FromGuardian::Report { generation, hooks });
+            }
+            ToGuardian::Detach => {
+                self.drained = true;
+                return Some(End::Detach);
+            }
+        }
+        None
+    }
+}
