@@ -130,25 +130,25 @@ impl MapRef {
     /// `key_size` bytes at `key` are readable.
     #[inline]
     pub unsafe fn lookup(&self, key: *const u8, cpu: u32) -> *mut u8 {
-        // The commonest type first: a comparison is cheaper than a jump through a table.
+        // The commonest types first: a comparison is cheaper than a jump through a table.
         if self.geometry.map_type == MapType::Hash {
             // SAFETY: key is readable by contract.
             return unsafe { Hash::new(self).lookup(key) };
+        }
+        if self.geometry.map_type == MapType::Array {
+            // SAFETY: the keys of arrays have four bytes.
+            return Array::new(self).value(unsafe { crate::mem::load(key) }, 0);
         }
         // SAFETY: passed on.
         unsafe { self.lookup_other(key, cpu) }
     }
 
-    /// [`Self::lookup`] of all types but hash maps.
+    /// [`Self::lookup`] of the other types.
     ///
     /// # Safety
     /// As [`Self::lookup`].
     unsafe fn lookup_other(&self, key: *const u8, cpu: u32) -> *mut u8 {
         match self.geometry.map_type {
-            MapType::Array => {
-                // SAFETY: the keys of arrays have four bytes.
-                Array::new(self).value(unsafe { crate::mem::load(key) }, 0)
-            }
             MapType::PerCpuArray => {
                 // SAFETY: the keys of arrays have four bytes.
                 Array::new(self).value(unsafe { crate::mem::load(key) }, cpu)

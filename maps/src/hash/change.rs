@@ -50,15 +50,19 @@ impl<'m> Hash<'m> {
             return Err(Errno::EINVAL);
         }
         with_key!(self, key, |key| {
-            // SAFETY: passed on.
-            match unsafe { self.update_once(caller, &key, flags, values) } {
-                Err(Errno::E2BIG) if self.0.header().lost.load(Ordering::Relaxed) != 0 => {
-                    // The map looks full, but a dead owner's elements may be missing.
-                    self.find_lost(caller)?;
-                    // SAFETY: passed on.
-                    unsafe { self.update_once(caller, &key, flags, values) }
+            let mut searched = false;
+            loop {
+                // SAFETY: passed on.
+                let result = unsafe { self.update_once(caller, &key, flags, values) };
+                if result != Err(Errno::E2BIG)
+                    || searched
+                    || self.0.header().lost.load(Ordering::Relaxed) == 0
+                {
+                    return result;
                 }
-                result => result,
+                // The map looks full, but a dead owner's elements may be missing.
+                self.find_lost(caller)?;
+                searched = true;
             }
         })
     }

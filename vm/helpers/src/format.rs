@@ -7,6 +7,8 @@
 //! one 64-bit word; strings and addresses are read from wherever the argument points to, and
 //! what cannot be read is empty.
 
+use core::mem::MaybeUninit;
+
 use bpftime_abi::Errno;
 
 use crate::env::{Env, ops};
@@ -350,15 +352,19 @@ unsafe fn print(env: &mut Env, text: &mut Text, field: Field, conversion: Conver
                 text.push_times(b' ', padding);
             }
         }
-        Conversion::Char => padded(text, field, &[arg as u8], 1),
+        Conversion::Char => padded(text, field, &[arg as u8]),
         Conversion::Str | Conversion::PointerStr => {
             let padding = matches!(conversion, Conversion::Str);
             let field = if padding { field } else { Field::default() };
-            let mut string = [0u8; MAX_STRING];
+            let mut string = [MaybeUninit::<u8>::uninit(); MAX_STRING];
+            let start = string.as_mut_ptr().cast::<u8>();
             // SAFETY: string has MAX_STRING bytes; env by contract.
-            let len = unsafe { read_str(env, string.as_mut_ptr(), MAX_STRING as u64, arg) };
+            let len = unsafe { read_str(env, start, MAX_STRING as u64, arg) };
             let len = len.unwrap_or(1).saturating_sub(1) as usize;
-            padded(text, field, &string, len);
+            // SAFETY: read_str wrote len bytes and a NUL, or nothing was to be had and len is 0.
+            padded(text, field, unsafe {
+                core::slice::from_raw_parts(start, len)
+            });
         }
         Conversion::Ip4 { padded } => {
             let mut address = [0u8; 4];
@@ -406,12 +412,12 @@ unsafe fn fetch<const N: usize>(env: &mut Env, to: &mut [u8; N], from: u64) {
     }
 }
 
-fn padded(text: &mut Text, field: Field, bytes: &[u8], len: usize) {
-    let padding = field.width.saturating_sub(len);
+fn padded(text: &mut Text, field: Field, bytes: &[u8]) {
+    let padding = field.width.saturating_sub(bytes.len());
     if !field.left {
         text.push_times(b' ', padding);
     }
-    for byte in bytes.iter().take(len) {
+    for byte in bytes {
         text.push(*byte);
     }
     if field.left {

@@ -4,6 +4,8 @@
 //! its context) lies in it too, so that all variants read the same memory. What cannot be read
 //! is `-EFAULT`, and the destination is then zeroed, as in the kernel.
 
+use core::mem::MaybeUninit;
+
 use bpftime_abi::{Errno, VmCtx};
 
 use crate::env::{Env, env, ops};
@@ -54,24 +56,29 @@ pub(crate) unsafe fn read_str(
     len: u64,
     from: u64,
 ) -> Result<u64, Errno> {
-    let mut chunk = [0u8; CHUNK];
+    let mut chunk = [MaybeUninit::<u8>::uninit(); CHUNK];
     let mut done = 0u64;
     while done < len {
         let address = from.wrapping_add(done);
         let to_boundary = PAGE.wrapping_sub(address % PAGE);
         let want = to_boundary.min(len.wrapping_sub(done)).min(CHUNK as u64);
+        let start = chunk.as_mut_ptr().cast::<u8>();
         // SAFETY: want <= CHUNK.
-        let result = unsafe { (ops(env).read_memory)(env, chunk.as_mut_ptr(), address, want) };
+        let result = unsafe { (ops(env).read_memory)(env, start, address, want) };
         if result != 0 {
             // SAFETY: by contract.
             unsafe { zero(to, len) };
             return Err(Errno::EFAULT);
         }
-        for byte in chunk.iter().take(want as usize) {
+        let mut at = 0;
+        while at < want {
+            // SAFETY: at < want, and that many bytes were fetched.
+            let byte = unsafe { start.wrapping_add(at as usize).read() };
             // SAFETY: done < len, since at most len - done bytes were fetched.
-            unsafe { to.wrapping_add(done as usize).write_volatile(*byte) };
+            unsafe { to.wrapping_add(done as usize).write_volatile(byte) };
             done = done.wrapping_add(1);
-            if *byte == 0 {
+            at = at.wrapping_add(1);
+            if byte == 0 {
                 return Ok(done);
             }
         }
