@@ -20,12 +20,14 @@ use std::fs::File;
 use std::mem::offset_of;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use bpftime_abi::target::{Config, MappingKind, Phase, State};
+use bpftime_abi::target::{
+    CONFIG_NO_SYSTEM_CALLS, CONFIG_SAME_PID_NAMESPACE, Config, MappingKind, Phase, State,
+};
 
 use crate::elf::Elf;
 use crate::error::{Error, Result};
 use crate::memfd;
-use crate::process::{Auxv, Maps, Status};
+use crate::process::{Auxv, Maps, Seccomp, Status};
 use crate::target::{At, Protection, Stopped, gaps};
 use crate::trampoline::Dispatchers;
 
@@ -202,6 +204,10 @@ impl Injection {
             offset_of!(Config, tid_offset),
             &tid_offset(stopped).to_le_bytes(),
         );
+        put(
+            offset_of!(Config, flags),
+            &config_flags(&Status::read(target.pid())?).to_le_bytes(),
+        );
         stopped.write(place.state + offset_of!(State, config) as u64, &config)?;
         self.control.set_phase(target, Phase::Ready)
     }
@@ -225,6 +231,18 @@ impl Injection {
     pub fn detach(self, stopped: &mut Stopped<'_>) -> Result<Detached> {
         undo::undo_all(stopped)
     }
+}
+
+/// [`Config::flags`] for a process.
+fn config_flags(status: &Status) -> u32 {
+    let mut flags = 0;
+    if status.seccomp != Seccomp::Disabled {
+        flags |= CONFIG_NO_SYSTEM_CALLS;
+    }
+    if status.namespace_pids.len() == 1 {
+        flags |= CONFIG_SAME_PID_NAMESPACE;
+    }
+    flags
 }
 
 /// Address of a function of the vDSO.
