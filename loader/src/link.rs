@@ -4,7 +4,7 @@
 //! Functions are appended in the order of their first use, depth first, as libbpf does it, so
 //! that slot numbers are those of the kernel's log.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bpftime_isa::{Insn, LineInfo, MapDef, Subprogram};
 
@@ -35,6 +35,8 @@ pub(crate) struct Linker<'a> {
     pub(crate) elf: &'a Elf<'a>,
     pub(crate) btf: Option<&'a Btf>,
     pub(crate) code: &'a [Code<'a>],
+    /// Index in `code` by section.
+    pub(crate) code_of: HashMap<usize, usize>,
     pub(crate) maps: &'a Maps,
     pub(crate) externs: &'a HashMap<usize, Extern>,
     /// What programs may still take together.
@@ -51,7 +53,7 @@ pub(crate) struct Linked {
 }
 
 /// A function by the index of its section in `code` and its own there.
-type FunctionId = (usize, usize);
+pub(crate) type FunctionId = (usize, usize);
 
 /// A function that was copied, and how far it is relocated.
 struct Frame {
@@ -82,6 +84,22 @@ enum Reference {
 }
 
 impl Linker<'_> {
+    /// The functions that others call or refer to. References that cannot be resolved do not
+    /// count; they fail where they are linked.
+    pub(crate) fn referenced(&self) -> HashSet<FunctionId> {
+        let mut referenced = HashSet::new();
+        for (index, code) in self.code.iter().enumerate() {
+            let mut slot = 0;
+            while let Some(insn) = code.insns.get(slot) {
+                if let Ok(Some(Reference::Function(id))) = self.reference(index, slot, *insn) {
+                    referenced.insert(id);
+                }
+                slot += if insn.opcode == LD_IMM64 { 2 } else { 1 };
+            }
+        }
+        referenced
+    }
+
     /// Links the program that starts with the function.
     pub(crate) fn link(&mut self, main: FunctionId) -> Result<Linked, LoadError> {
         let mut output = Output {
@@ -220,7 +238,7 @@ impl Linker<'_> {
         let target = symbol
             .section
             .ok_or_else(|| fail("the symbol is in no section".to_owned()))?;
-        if let Some(code) = self.code.iter().position(|code| code.index == target) {
+        if let Some(code) = self.code_of.get(&target).copied() {
             let symbol_slot = (symbol.value / Insn::SIZE as u64) as i64;
             let slot = if call {
                 // -1 for a symbol of its own; a section's symbol has the distance in it.

@@ -1,5 +1,6 @@
 //! An object file and its programs.
 
+use std::collections::HashSet;
 use std::ops::Deref;
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use crate::btf::Btf;
 use crate::btf::ext::BtfExt;
 use crate::elf::Elf;
 use crate::environment::Environment;
-use crate::link::Linker;
+use crate::link::{FunctionId, Linker};
 use crate::maps::Maps;
 use crate::{LoadError, code, externs, isolate, limits};
 
@@ -115,6 +116,10 @@ impl Object {
             elf: &elf,
             btf: btf.as_ref(),
             code: &code,
+            code_of: (0..)
+                .zip(&code)
+                .map(|(at, code)| (code.index, at))
+                .collect(),
             maps: &maps,
             externs: &externs,
             slots_left: limits::TOTAL_SLOTS,
@@ -122,7 +127,7 @@ impl Object {
         };
         let mut programs = Vec::new();
         let mut refused = Vec::new();
-        for (section_index, function_index) in program_functions(&code) {
+        for (section_index, function_index) in program_functions(&code, &linker.referenced()) {
             let section = &code[section_index];
             let name = section.functions[function_index].name;
             let linked = match linker.link((section_index, function_index)) {
@@ -194,27 +199,28 @@ impl Object {
 
 const TEXT: &str = ".text";
 
-/// The functions that are programs: those that are not static, in sections other than `.text`.
-/// Where all functions are in `.text`, those that are not static.
-fn program_functions(code: &[code::Code<'_>]) -> Vec<(usize, usize)> {
+/// The functions that are programs: those in sections other than `.text`; of static ones, those
+/// that no function calls (libbpf takes none of these, other loaders do). Where all functions are
+/// in `.text`, those that are not static.
+fn program_functions(code: &[code::Code<'_>], referenced: &HashSet<FunctionId>) -> Vec<FunctionId> {
     let functions = |text: bool| {
         let sections = code.iter().enumerate();
         sections
             .filter(move |(_, section)| (section.name == TEXT) == text)
             .flat_map(|(index, section)| {
                 let functions = section.functions.iter().enumerate();
-                functions
-                    .filter(|(_, function)| !function.local)
-                    .map(move |(function, _)| (index, function))
+                functions.map(move |(at, function)| ((index, at), function.local))
             })
-            .collect::<Vec<_>>()
     };
-    let programs = functions(false);
-    if programs.is_empty() {
-        functions(true)
-    } else {
-        programs
+    let programs: Vec<FunctionId> = functions(false)
+        .filter(|(id, local)| !local || !referenced.contains(id))
+        .map(|(id, _)| id)
+        .collect();
+    if !programs.is_empty() {
+        return programs;
     }
+    let text = functions(true).filter(|(_, local)| !local);
+    text.map(|(id, _)| id).collect()
 }
 
 /// Bytes of a licence; the kernel takes 128.
