@@ -32,7 +32,7 @@ fn read_file(path: &Path) -> anyhow::Result<Vec<Vec<u8>>> {
     let file = BufReader::new(file);
     let mut packets = Packets::default();
     if magic == PCAPNG_MAGIC {
-        let mut reader = PcapNgReader::new(file)?;
+        let mut reader = PcapNgReader::new(file).context("not a pcapng file")?;
         while let Some(block) = reader.next_block() {
             match block? {
                 Block::EnhancedPacket(packet) => packets.add(&packet.data)?,
@@ -42,7 +42,7 @@ fn read_file(path: &Path) -> anyhow::Result<Vec<Vec<u8>>> {
             }
         }
     } else {
-        let mut reader = PcapReader::new(file)?;
+        let mut reader = PcapReader::new(file).context("not a pcap or pcapng file")?;
         warn_of(reader.header().datalink);
         while let Some(packet) = reader.next_packet() {
             packets.add(&packet?.data)?;
