@@ -116,7 +116,8 @@ fn analyse(
             engine.cost.steps,
         ));
     }
-    let max_stack = stack_depth::combined(code, &structure, &engine.stack);
+    let deepest = stack_depth::combined(code, &structure, &engine.stack);
+    let max_stack = deepest.bytes;
     if max_stack > stack_depth::LIMIT {
         return Err(plain(
             0,
@@ -126,7 +127,10 @@ fn analyse(
                 stack_depth::LIMIT
             ),
             &format!("a chain of calls needs {max_stack}"),
-            &format!("combined stack size of calls is {max_stack}. Too large"),
+            &format!(
+                "combined stack size of {} calls is {max_stack}. Too large",
+                deepest.frames
+            ),
         ));
     }
     Ok(facts(&env, code, &structure, engine, max_stack))

@@ -11,6 +11,8 @@ pub struct Budget {
     pub max_steps: u64,
     /// Passes over one loop before it counts as not terminating.
     pub max_passes: u32,
+    /// Comparisons of states where paths meet.
+    pub max_comparisons: u64,
     /// States with the same register types kept apart at one place.
     pub states_per_shape: usize,
     /// States kept apart at one place.
@@ -26,8 +28,9 @@ impl Default for Budget {
             max_inlined: 2_000_000,
             max_steps: 1_000_000,
             max_passes: 1 << 20,
-            states_per_shape: 8,
-            states_per_block: 32,
+            max_comparisons: 5_000_000,
+            states_per_shape: 32,
+            states_per_block: 128,
             max_live_states: 50_000,
         }
     }

@@ -312,6 +312,7 @@ impl Domain for Engine<'_> {
             return self.check_alive(node, first);
         }
         let leaks = self.env.options.allow_ptr_leaks;
+        self.cost.comparisons += set.len() as u64;
         for known in set.iter_mut() {
             if covers(known, &state, leaks) {
                 known.executed = known.executed.max(state.executed);
@@ -369,6 +370,11 @@ impl Domain for Engine<'_> {
         back: Vec<State>,
     ) -> Result<Vec<State>, Located> {
         let leaks = self.env.options.allow_ptr_leaks;
+        if !back.is_empty() {
+            // Also if nothing of it is new: the loop was gone round.
+            self.longest = u64::MAX;
+        }
+        self.alive = self.alive.saturating_sub(back.len());
         let mut fresh: Vec<State> = Vec::new();
         for mut state in back {
             // How often the loop goes round is not known.
@@ -403,6 +409,7 @@ impl Domain for Engine<'_> {
                 }
             }
         }
+        self.alive += fresh.len();
         Ok(fresh)
     }
 
@@ -430,13 +437,14 @@ impl Domain for Engine<'_> {
 impl Engine<'_> {
     fn check_alive(&mut self, node: NodeIndex, first: Index) -> Result<(), Located> {
         self.cost.peak_states = self.cost.peak_states.max(self.alive);
-        let limit = self.env.options.budget.max_live_states;
-        if self.alive <= limit {
+        let budget = &self.env.options.budget;
+        let (limit, comparisons) = (budget.max_live_states, budget.max_comparisons);
+        if self.alive <= limit && self.cost.comparisons <= comparisons {
             return Ok(());
         }
         let failure = Failure::new(
             Code::Complexity,
-            format!("at most {limit} states at one time"),
+            format!("at most {limit} states at one time, and {comparisons} comparisons"),
             "the program needs more",
             "BPF program is too large. Too many states",
         );

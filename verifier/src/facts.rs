@@ -51,6 +51,8 @@ pub struct FunctionFacts {
 pub struct Cost {
     /// Abstract instruction steps.
     pub steps: u64,
+    /// Comparisons of states where paths meet.
+    pub comparisons: u64,
     /// Greatest number of states alive at one time.
     pub peak_states: usize,
 }

@@ -122,6 +122,7 @@ fn no_program_is_accepted_that_linux_rejects() {
     let verbose = std::env::var_os("VERBOSE").is_some();
     let mut unsound = Vec::new();
     let (mut accepted, mut expected, mut rejected, mut policy_used) = (0, 0, 0, 0);
+    let mut same_sentence = 0;
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     for name in ["verifier-6.1.json", "verifier-6.12.json"] {
         let text = std::fs::read(folder.join("kernel_verifier").join(name)).expect("a file");
@@ -152,7 +153,16 @@ fn no_program_is_accepted_that_linux_rejects() {
                         unsound.push(format!("{title}\t{log}"));
                     }
                 }
-                ("REJECT", Err(_)) => rejected += 1,
+                ("REJECT", Err(rejection)) => {
+                    rejected += 1;
+                    let log = rejection.kernel_log();
+                    let said = test.actual_6_18.log_last.as_deref().unwrap_or_default();
+                    if !said.is_empty() && log.contains(said) {
+                        same_sentence += 1;
+                    } else if verbose {
+                        println!("SENTENCE {said}\n    OURS {}", rejection.kernel_message);
+                    }
+                }
                 _ => {}
             }
         }
@@ -163,6 +173,7 @@ fn no_program_is_accepted_that_linux_rejects() {
          accepted for policy {policy_used}, unexplained {}",
         unsound.len()
     );
+    println!("of the rejected, {same_sentence} with the kernel's very sentence");
     for (code, count) in reasons {
         println!("missed: {count:4} {code}");
     }

@@ -172,7 +172,7 @@ fn arithmetic(
         return Ok(());
     }
     let difference = op == AluOp::Sub && env.options.allow_ptr_leaks;
-    if difference && width == Width::W32 && left.may_be_pointer() {
+    if difference && width == Width::W32 {
         return Ok(());
     }
     if left.may_be_pointer() && right.may_be_pointer() {

@@ -103,7 +103,7 @@ fn within(
     };
     let kernel = if least == most {
         format!(
-            "invalid access to {what}, {size_name}={size} off={least} size={}",
+            "invalid access to {what}, {size_name}={size} off={least} size={}\nR{number} min value is outside of the allowed memory range",
             argument.most
         )
     } else if least < 0 {

@@ -20,6 +20,8 @@ pub mod bits;
 pub mod interval;
 pub mod join;
 pub mod order;
+#[cfg(test)]
+mod order_tests;
 pub mod refine;
 #[expect(
     clippy::should_implement_trait,

@@ -26,6 +26,9 @@ impl Matching {
     }
 }
 
+/// Stands for the identity of null; no value has it.
+const NULL: Id = Id::MAX;
+
 /// Whether every concrete state of `special` is one of `general`. Without `leaks`, a pointer on
 /// the stack is not covered by bytes that may be read as numbers.
 pub fn covers(general: &State, special: &State, leaks: bool) -> bool {
@@ -82,6 +85,13 @@ fn value_covers(a: &Value, b: &Value, matching: &mut Matching) -> bool {
                 && (a.id == 0 || (b.id != 0 && matching.matches(a.id, b.id)))
         }
         (a_kind, b_kind) if a_kind == b_kind => pointer_covers(a, b, matching),
+        // Null is one of the things that a nullable pointer may be.
+        (_, Kind::Scalar) => {
+            a.nullable
+                && a.reference == 0
+                && b.as_constant() == Some(0)
+                && matching.matches(a.id, NULL)
+        }
         _ => false,
     }
 }
