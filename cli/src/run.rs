@@ -134,7 +134,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 /// Reads the program and what it is to be run on.
 fn prepare(args: &Args) -> anyhow::Result<(Program, Vec<Vec<u8>>)> {
-    let object = source::read_object(&args.file)?;
+    let object = source::read_object(&args.file, &args.selection.environment()?)?;
     let mut program = choose(object, args)?;
     program.prog_type = args.selection.type_or(program.prog_type);
     if program.prog_type == ProgType::Unspec && args.mem.is_some() {

@@ -1,11 +1,14 @@
 //! Object files and programs named on the command line.
 
-use std::path::Path;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, bail};
 use bpftime_abi::{Capabilities, MapType};
 use bpftime_isa::{ProgType, helper};
-use bpftime_loader::{Object, Options, object};
+use bpftime_loader::{Btf, Environment, Object, Options, TargetBtf, limits, object};
 use clap::ValueEnum;
 
 use crate::exit::Unreadable;
@@ -55,6 +58,9 @@ pub(crate) struct Selection {
     /// Type of programs whose section name tells none.
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) prog_type: Option<TypeName>,
+    /// Kernel types for CO-RE relocations [default: /sys/kernel/btf/vmlinux].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) btf: Option<PathBuf>,
 }
 
 impl Selection {
@@ -73,24 +79,41 @@ impl Selection {
     }
 }
 
-/// Reads an object file.
-pub(crate) fn read_object(path: &Path) -> anyhow::Result<Object> {
-    let read = || -> anyhow::Result<Object> {
-        // A directory or an endless file is not read into memory.
-        let size = std::fs::metadata(path)?.len();
-        if size > bpftime_loader::limits::FILE_BYTES {
-            return Err(anyhow!("{size} bytes are too many for an object file"));
+impl Selection {
+    /// The kernel that objects are read for.
+    pub(crate) fn environment(&self) -> anyhow::Result<Environment> {
+        let mut environment = Environment::host();
+        if let Some(path) = &self.btf {
+            let btf = read_bounded(path, limits::BTF_BYTES)
+                .and_then(|bytes| Ok(Btf::parse(bytes)?))
+                .with_context(|| format!("cannot read kernel types from {}", path.display()))
+                .map_err(Unreadable::mark)?;
+            environment.btf = TargetBtf::Given(Arc::new(btf));
         }
-        let bytes = std::fs::read(path)?;
-        let options = Options {
-            name: object::object_name(path),
-            ..Options::default()
-        };
-        Ok(Object::parse_with(&bytes, &options)?)
+        Ok(environment)
+    }
+}
+
+/// Reads an object file for a kernel.
+pub(crate) fn read_object(path: &Path, environment: &Environment) -> anyhow::Result<Object> {
+    let options = Options {
+        name: object::object_name(path),
+        environment: environment.clone(),
     };
-    read()
+    read_bounded(path, limits::FILE_BYTES)
+        .and_then(|bytes| Ok(Object::parse_with(&bytes, &options)?))
         .with_context(|| format!("cannot read {}", path.display()))
         .map_err(Unreadable::mark)
+}
+
+/// Reads a file of at most `limit` bytes, whatever size it claims to have.
+fn read_bounded(path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        bail!("more than {limit} bytes");
+    }
+    Ok(bytes)
 }
 
 /// All helpers and map types that there are: what the kernel could offer.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use bpftime_isa::ProgType;
-use bpftime_loader::UnverifiedProgram;
+use bpftime_loader::{Environment, UnverifiedProgram};
 use bpftime_verifier::Options;
 
 use crate::exit::Exit;
@@ -43,10 +43,11 @@ Exit codes: 0 all accepted, 1 at least one rejected, 2 at least one unreadable f
 program, 3 internal error. The greatest that applies is given.";
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let environment = args.selection.environment()?;
     let reports: Vec<FileReport> = args
         .files
         .iter()
-        .map(|path| judge_file(path, &args.selection))
+        .map(|path| judge_file(path, &environment, &args.selection))
         .collect();
     let exit = reports.iter().map(exit_of).max();
     if args.json {
@@ -57,9 +58,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(exit.unwrap_or(Exit::Unreadable).into())
 }
 
-fn judge_file(path: &Path, selection: &Selection) -> FileReport {
+fn judge_file(path: &Path, environment: &Environment, selection: &Selection) -> FileReport {
     let file = path.display().to_string();
-    let object = match source::read_object(path) {
+    let object = match source::read_object(path, environment) {
         Ok(object) => object,
         Err(error) => {
             return FileReport {

@@ -97,6 +97,29 @@ fn a_type_can_be_given() {
 }
 
 #[test]
+fn kernel_types_can_be_given() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = format!(
+        "{HEADERS}struct pid {{ int level; }} __attribute__((preserve_access_index));\n\
+         SEC(\"kprobe/x\") long size(void *ctx)\n\
+         {{ return __builtin_preserve_type_info(*(struct pid *)0, 1); }}\n"
+    );
+    let Some(object) = compile(directory.path(), "core", &text) else {
+        return;
+    };
+    let object = object.to_str().unwrap();
+    let text = directory.path().join("core.c");
+    let output = bpftime(&["verify", object, "--btf", text.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(stderr(&output).contains("magic number"), "{output:?}");
+    let host = "/sys/kernel/btf/vmlinux";
+    if std::fs::exists(host).unwrap() {
+        let output = bpftime(&["verify", object, "--btf", host]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+}
+
+#[test]
 fn help_teaches_by_example() {
     for arguments in [&["--help"][..], &["verify", "--help"], &["run", "--help"]] {
         let output = bpftime(arguments);

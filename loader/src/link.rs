@@ -224,11 +224,15 @@ impl Linker<'_> {
         if symbol.undefined {
             let found = self.externs.get(&relocation.symbol).copied();
             let found = found.ok_or_else(|| {
-                fail(
-                    "an undefined symbol that BTF does not declare with `__ksym` or `__kconfig`; \
-                     is a function or map missing?"
-                        .to_owned(),
-                )
+                let c_library = ["memset", "memcpy", "memmove", "memcmp"].contains(&symbol.name);
+                let message = if c_library {
+                    "clang made a call to the C library, which BPF programs do not have, of a \
+                     large or variable fill, copy or comparison; make it smaller or write a loop"
+                } else {
+                    "an undefined symbol that BTF does not declare with `__ksym` or \
+                     `__kconfig`; is a function or map missing?"
+                };
+                fail(message.to_owned())
             })?;
             if call && matches!(found, Extern::Kconfig { .. } | Extern::Variable { .. }) {
                 return Err(fail("a call of something that is no function".to_owned()));
