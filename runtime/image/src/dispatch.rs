@@ -110,8 +110,12 @@ global_asm!(
     "and rcx, -4",
     "lea rax, [rcx + {used}]",
     "or rcx, {used} | {busy}",
+    // A look first: a slot that is another thread's stays in its cache.
+    "cmp [rdx], rax",
+    "jne 20f",
     "lock cmpxchg [rdx], rcx",
     "je 21f",
+    "20:",
     "PUSH_CALLER_SAVED",
     "rdfsbase rdi",
     "mov esi, [rsp + 56 + \\index]",
