@@ -21,6 +21,23 @@
 //! - `trace`: the ring that takes `bpf_trace_printk`'s text
 //! - `sys`: the system calls that helpers need; none is on a probe's own path
 //! - `panic`: proof that there is none
+//!
+//! # What a target can notice
+//!
+//! - A signal that arrives while a program runs (nanoseconds to microseconds) is handled on the
+//!   private stack, unless the handler has an alternate one. Probes that the handler hits run no
+//!   program and are counted (`missed_nested`). A handler that leaves with `siglongjmp` leaves the slot
+//!   claimed: that thread's probes are counted as missed from then on. A garbage collector that
+//!   scans stacks from a signal handler must use an alternate stack.
+//! - Between entry and return of a function with return programs, its return address on the
+//!   stack is a trampoline's. As with the kernel's uretprobes, an exception that is thrown through
+//!   such a frame cannot be unwound, and backtraces end there.
+//! - A forked child goes on with its own copy of the state and the same maps and switches. In a
+//!   child, slots of threads that ran a program at the moment of the fork stay claimed.
+//! - Threads that share an FS base (`CLONE_VM` without `CLONE_SETTLS`) share a slot: one runs
+//!   programs at a time, the others' probes are counted as nested.
+//! - A seccomp filter that is installed after the injection may forbid a helper's system call
+//!   (see `sys`); the guardian tells the image of one that was there before.
 #![no_std]
 #![no_main]
 
