@@ -12,6 +12,7 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use super::protocol::{Envelope, Request, Response, VERSION};
 use super::session::Session;
 use super::state::Broker;
+use super::targets::Reason;
 use crate::notify::Listener;
 use crate::sys::{process, wire};
 
@@ -137,7 +138,7 @@ fn check_pid(pid: i32) -> Result<(), String> {
 
 fn start(broker: &Arc<Broker>, pid: i32) -> Result<(), String> {
     check_pid(pid)?;
-    broker.targets.add(broker, pid, true)?;
+    broker.targets.add(broker, pid, Reason::Start)?;
     // Failures show when the file is mapped; until then there is nothing to report.
     broker.targets.reconcile(broker, None)
 }
@@ -147,10 +148,12 @@ fn attach(broker: &Arc<Broker>, pid: i32) -> Result<Response, String> {
     if pid == nix::unistd::getpid().as_raw() {
         return Err(format!("process {pid} is the broker itself"));
     }
-    if broker.targets.get(pid).is_some() {
-        return Err(format!("process {pid} is attached already"));
-    }
-    let target = broker.targets.add(broker, pid, false)?;
+    let target = match broker.targets.get(pid) {
+        // Attached so far only because a tool's probe names it.
+        Some(target) if target.claim() => target,
+        Some(_) => return Err(format!("process {pid} is attached already")),
+        None => broker.targets.add(broker, pid, Reason::Attach)?,
+    };
     broker.targets.reconcile(broker, None)?;
     let hooks = super::report::hooks(broker, &target);
     // Nothing of what is wanted has a place in the process: leave it as it was.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,10 @@ use crate::sys::{process, wire};
 /// How long a guardian may take to attach to a process or to change its hooks.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How many guardians of a process may be lost, one after the other, before the process is left
+/// alone.
+const MAX_LOSSES: u32 = 3;
+
 /// All targets of the broker.
 #[derive(Debug)]
 pub struct Targets {
@@ -32,6 +36,17 @@ pub struct Targets {
     leases: OwnedFd,
     lease_view: Mapping,
     by_pid: Mutex<BTreeMap<i32, Arc<Target>>>,
+}
+
+/// Why a process becomes a target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reason {
+    /// `bpftime start`: it waits before its `exec`.
+    Start,
+    /// `bpftime attach`.
+    Attach,
+    /// A tool's probe names it.
+    Probe,
 }
 
 /// A process with its guardian.
@@ -43,6 +58,11 @@ pub struct Target {
     pub number: u32,
     /// Command line when it became a target.
     pub command: String,
+    /// Nobody asked for the process but tools whose probes name it; it is given back when they
+    /// are gone.
+    only_for_tools: AtomicBool,
+    /// How often a guardian of the process was lost before this one.
+    losses: u32,
     stream: UnixStream,
     /// What the guardian has been told; held while it is told more.
     told: Mutex<Told>,
@@ -114,24 +134,47 @@ impl Targets {
             .cloned()
     }
 
-    /// Makes a process a target unless it is one.
+    /// Makes a process that a probe names a target unless it is one.
     pub fn ensure(&self, broker: &Arc<Broker>, pid: i32) -> Result<Arc<Target>, String> {
         match self.get(pid) {
             Some(target) => Ok(target),
-            None => self.add(broker, pid, false),
+            None => self.add(broker, pid, Reason::Probe),
         }
     }
 
-    /// Makes a process a target: starts its guardian and waits until that has hold of it.
+    /// Makes a process a target: starts its guardian and waits until that has hold of it. A
+    /// guardian that is killed meanwhile is replaced.
     pub fn add(
         &self,
         broker: &Arc<Broker>,
         pid: i32,
-        starting: bool,
+        reason: Reason,
     ) -> Result<Arc<Target>, String> {
+        for losses in 0..MAX_LOSSES {
+            match self.add_once(broker, pid, reason, losses) {
+                Err(None) => {}
+                other => return other.map_err(Option::unwrap_or_default),
+            }
+        }
+        Err(format!(
+            "the guardian of process {pid} dies again and again"
+        ))
+    }
+
+    /// As [`Self::add`], once. An error without a sentence: the guardian was killed.
+    fn add_once(
+        &self,
+        broker: &Arc<Broker>,
+        pid: i32,
+        reason: Reason,
+        losses: u32,
+    ) -> Result<Arc<Target>, Option<String>> {
         let number = self.numbers.next();
-        let cannot =
-            |error: io::Error| format!("cannot start a guardian for process {pid}: {error}");
+        let cannot = |error: io::Error| {
+            Some(format!(
+                "cannot start a guardian for process {pid}: {error}"
+            ))
+        };
         let (ours, theirs) = UnixStream::pair().map_err(cannot)?;
         let child = Command::new("/proc/self/exe")
             .arg("guardian")
@@ -143,6 +186,8 @@ impl Targets {
             pid,
             number,
             command: process::command_of(pid),
+            only_for_tools: AtomicBool::new(reason == Reason::Probe),
+            losses,
             stream: ours,
             told: Mutex::default(),
             heard: Mutex::default(),
@@ -159,30 +204,21 @@ impl Targets {
             pid,
             target_id: number,
             cpus: self.cpus,
-            starting,
+            starting: reason == Reason::Start,
         };
-        let result = wire::send(&target.stream, &begin, &[self.leases.as_fd()])
-            .map_err(cannot)
-            .and_then(|()| {
-                target
-                    .wait_for(|heard| heard.ready.then_some(()))
-                    .map_err(|why| {
-                        why.unwrap_or_else(|| format!("the guardian of process {pid} died"))
-                    })
-            });
-        match result {
-            Ok(()) => Ok(target),
-            Err(sentence) => {
-                let mut targets = self.locked();
-                if targets
-                    .get(&pid)
-                    .is_some_and(|known| Arc::ptr_eq(known, &target))
-                {
-                    targets.remove(&pid);
-                }
-                Err(sentence)
+        // A guardian that is dead already shows in the wait.
+        let _ = wire::send(&target.stream, &begin, &[self.leases.as_fd()]);
+        let result = target.wait_for(|heard| heard.ready.then_some(()));
+        if result.is_err() {
+            let mut targets = self.locked();
+            if targets
+                .get(&pid)
+                .is_some_and(|known| Arc::ptr_eq(known, &target))
+            {
+                targets.remove(&pid);
             }
         }
+        result.map(|()| target)
     }
 
     /// Brings the targets in line with what is attached. If `pid` is given, the first failure in
@@ -216,8 +252,9 @@ impl Targets {
         result
     }
 
-    /// Forgets targets that have ended, and frees what they held.
-    pub fn sweep(&self, broker: &Broker) {
+    /// Forgets targets that have ended, frees what they held, gives processes back that no tool
+    /// wants any more, and replaces guardians that were killed.
+    pub fn sweep(&self, broker: &Arc<Broker>) {
         let gone: Vec<_> = {
             let mut targets = self.locked();
             let gone = targets
@@ -230,12 +267,57 @@ impl Targets {
         };
         for target in &gone {
             self.free_leases(target.number);
+            if target.was_lost() && target.losses < MAX_LOSSES && process::is_running(target.pid) {
+                self.replace(broker, target);
+            }
         }
         if !gone.is_empty() {
             for map in broker.registry.maps.all() {
                 map.recover();
             }
             broker.touch();
+        }
+        let attachments = broker.attachments();
+        let named = |pid| {
+            attachments
+                .iter()
+                .any(|a| a.event.uprobe().is_some_and(|at| at.pid == Some(pid)))
+        };
+        for target in self.all() {
+            if target.only_for_tools.load(Ordering::Relaxed)
+                && target.told().wished
+                && !named(target.pid)
+            {
+                // The guardian ends, and the next sweep forgets the target.
+                let _ = wire::send(&target.stream, &ToGuardian::Detach, &[]);
+            }
+        }
+    }
+
+    /// Starts a new guardian for a process whose guardian was killed. What that one left in the
+    /// process is removed by the new one. In a thread, as it takes time.
+    fn replace(&self, broker: &Arc<Broker>, lost: &Target) {
+        let (pid, losses) = (lost.pid, lost.losses + 1);
+        tracing::warn!("the guardian of process {pid} was killed; it gets a new one");
+        let reason = if lost.only_for_tools.load(Ordering::Relaxed) {
+            Reason::Probe
+        } else {
+            Reason::Attach
+        };
+        let broker = broker.clone();
+        let spawned = std::thread::Builder::new()
+            .name("replace".into())
+            .spawn(move || {
+                let result = broker
+                    .targets
+                    .add_once(&broker, pid, reason, losses)
+                    .and_then(|_| broker.targets.reconcile(&broker, None).map_err(Some));
+                if let Err(sentence) = result {
+                    tracing::warn!("{}", sentence.unwrap_or_default());
+                }
+            });
+        if let Err(error) = spawned {
+            tracing::warn!("no thread to guard process {pid} again: {error}");
         }
     }
 
@@ -269,6 +351,21 @@ impl Target {
     /// Whether the guardian has ended.
     pub fn has_ended(&self) -> bool {
         self.heard().ended.is_some()
+    }
+
+    /// Whether the guardian ended without a word: it was killed.
+    fn was_lost(&self) -> bool {
+        let heard = self.heard();
+        matches!(heard.ended, Some(None)) && !heard.detached
+    }
+
+    /// Notes that the user asked for the process. `false` if that was known.
+    pub fn claim(&self) -> bool {
+        self.only_for_tools.swap(false, Ordering::Relaxed)
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ended(&self) -> String {
@@ -346,7 +443,7 @@ impl Target {
     /// Tells the guardian what is to be attached, if that has changed. Gives the generation to
     /// wait for.
     fn tell(&self, attachments: &[Attachment]) -> Option<u64> {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told();
         let ours: Vec<_> = attachments
             .iter()
             .filter(|a| a.concerns(self.pid))
@@ -447,7 +544,7 @@ impl Target {
     /// Asks the guardian how its hooks are.
     pub fn report(&self) -> Result<Vec<HookReport>, String> {
         let generation = {
-            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut told = self.told();
             told.generation += 1;
             let message = ToGuardian::Query {
                 generation: told.generation,

@@ -2,6 +2,9 @@
 
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bpftime_attach::inject::{self, Image};
 use bpftime_attach::startup::Startup;
@@ -12,13 +15,52 @@ use super::inside::Inside;
 use super::protocol::{FromGuardian, ToGuardian};
 use super::{report, undo};
 use crate::client::Failure;
-use crate::sys::wire;
+use crate::sys::{process, wire};
 
 /// The in-target image, built with this crate.
 static IMAGE: &[u8] = include_bytes!(env!("BPFTIME_IMAGE"));
 
 /// How often is looked for files that were loaded and programs that were executed since.
 const GLANCE_MS: u16 = 500;
+
+/// Tries again for a second while another tracer has the process: a guardian that was killed, or
+/// whose broker was, may still be on its way out.
+fn patiently<T>(
+    target: &Target,
+    action: impl Fn() -> bpftime_attach::Result<T>,
+) -> bpftime_attach::Result<T> {
+    const TRIES: u32 = 50;
+    const PAUSE: Duration = Duration::from_millis(20);
+    for _ in 0..TRIES {
+        match action() {
+            Err(Error::AlreadyTraced { .. } | Error::NotPermitted { .. })
+                if process::is_traced(target.pid()) =>
+            {
+                std::thread::sleep(PAUSE);
+            }
+            other => return other,
+        }
+    }
+    action()
+}
+
+/// Ends the guardian when the broker ends while the process still waits before its `exec`, so that
+/// another broker's guardian can have it. Nothing has been done to the process by then.
+fn end_with_broker(stream: &UnixStream, executed: Arc<AtomicBool>) {
+    let Ok(stream) = stream.try_clone() else {
+        return;
+    };
+    std::thread::spawn(move || {
+        while !executed.load(Ordering::Acquire) {
+            // A hang-up is told without being asked for.
+            let mut fds = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+            let hung_up = matches!(poll(&mut fds, PollTimeout::from(GLANCE_MS)), Ok(1));
+            if hung_up && !executed.load(Ordering::Acquire) {
+                std::process::exit(0);
+            }
+        }
+    });
+}
 
 /// Why the guardian's work is over.
 enum End {
@@ -109,18 +151,27 @@ impl Guardian {
     fn begin(&mut self, pid: i32, starting: bool) -> bpftime_attach::Result<Target> {
         let target = Target::open(pid)?;
         if !starting {
-            // Tells now, not at the first probe, whether the process can be had at all.
-            drop(target.stop()?);
             target.check_seccomp()?;
+            // What a guardian that was killed has left; and whether the process can be had at
+            // all is told now, not at the first probe.
+            patiently(&target, || inject::detach(&target))?;
+            patiently(&target, || target.stop().map(drop))?;
             let _ = self.say(&FromGuardian::Ready);
             return Ok(target);
         }
-        let startup = Startup::seize(target)?;
+        let startup = patiently(&target, || Startup::seize(Target::open(pid)?))?;
         let _ = self.say(&FromGuardian::Ready);
         // What is attached already must be known before the first file is mapped.
         self.take_first_reconcile();
+        if self.drained {
+            // Without a broker there is nothing to do: the process is let go by ending.
+            return Err(Error::Gone { pid });
+        }
+        let executed = Arc::new(AtomicBool::new(false));
+        end_with_broker(&self.stream, executed.clone());
         let guardian = self;
         startup.follow(move |stopped, _| {
+            executed.store(true, Ordering::Release);
             while guardian.has_message() {
                 if guardian.take_message(None).is_some() {
                     break;

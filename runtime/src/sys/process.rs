@@ -54,3 +54,8 @@ pub fn command_of(pid: i32) -> String {
 pub fn is_running(pid: i32) -> bool {
     status_field(pid, "State").is_ok_and(|state| !state.starts_with(['Z', 'X']))
 }
+
+/// Whether some process traces this one.
+pub fn is_traced(pid: i32) -> bool {
+    status_field(pid, "TracerPid").is_ok_and(|tracer| tracer != "0")
+}
