@@ -1,6 +1,6 @@
 //! The interpreter: the executable specification of what programs mean.
 //!
-//! One core ([`execute`]) runs over a `Machine`, of which there are two: *direct*, for verified
+//! One core runs over a `Machine`, of which there are two: *direct*, for verified
 //! programs, where accesses go straight to memory, and *checked*, for any program, where each
 //! access and each helper argument is checked against the regions that the program may use, and
 //! a [`Trap`] says which instruction was refused and why. Both use this process's addresses, so
