@@ -173,6 +173,8 @@ pub(crate) fn apply_btf_ext(
             line_col: record.line_col,
         });
         code.lines.extend(lines);
+    }
+    for code in code.iter_mut() {
         code.lines.sort_by_key(|line| line.slot);
         code.lines.dedup_by_key(|line| line.slot);
     }

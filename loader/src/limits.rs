@@ -19,7 +19,7 @@ pub const DATA_BYTES: u64 = 64 << 20;
 pub const PROGRAM_SLOTS: u64 = 1_000_000;
 /// Slots of all linked programs together; subprograms count once for each user.
 pub const TOTAL_SLOTS: u64 = 8_000_000;
-/// Bytes of source lines of all linked programs together.
+/// Bytes in memory of the source lines of all linked programs together.
 pub const LINE_BYTES: u64 = 128 << 20;
 /// Bytes of type information, in a file or of a kernel.
 pub const BTF_BYTES: u64 = 64 << 20;

@@ -380,7 +380,7 @@ impl Linker<'_> {
                 let (file, text) = (text(line.file)?, text(line.text)?);
                 self.line_bytes_left = self
                     .line_bytes_left
-                    .checked_sub((file.len() + text.len()) as u64)
+                    .checked_sub((size_of::<LineInfo>() + file.len() + text.len()) as u64)
                     .ok_or_else(|| LoadError::TooLarge {
                         what: "bytes of source lines".to_owned(),
                         found: limits::LINE_BYTES + 1,

@@ -10,6 +10,8 @@ use crate::btf::{Btf, BtfError, Kind, Type};
 use crate::elf::{Elf, Section, SymbolKind};
 use crate::{LoadError, limits};
 
+/// Fields of a definition; `bpf_helpers.h` knows a dozen.
+const MAX_FIELDS: u16 = 64;
 /// Bytes of a page; ring buffers are whole pages.
 const PAGE: u32 = 4096;
 /// Bytes of a map's name that the kernel keeps, its zero byte included.
@@ -335,6 +337,9 @@ fn read_definition(btf: &Btf, def: &mut MapDef, ty: u32, outer: bool) -> Result<
             "its definition is a {:?}, not a struct",
             definition.kind
         )));
+    }
+    if definition.vlen > MAX_FIELDS {
+        return Err(fail(format!("a definition of {} fields", definition.vlen)));
     }
     for member in definition.members() {
         let field = btf.string(member.name).map_err(from_btf)?;

@@ -111,7 +111,11 @@ impl Fuel {
     }
 
     fn step(&mut self) -> Result<(), CoreError> {
-        self.0 = self.0.checked_sub(1).ok_or_else(|| {
+        self.steps(1)
+    }
+
+    fn steps(&mut self, count: usize) -> Result<(), CoreError> {
+        self.0 = self.0.checked_sub(count as u64).ok_or_else(|| {
             CoreError::new(format!(
                 "matching types takes more than {} steps",
                 limits::CORE_STEPS
@@ -135,13 +139,14 @@ pub(crate) fn relocate(
         return Err(CoreError::new("not at the start of an instruction"));
     }
     let slot = record.offset as usize / Insn::SIZE;
-    let local_spec = spec::Spec::parse(local, record, kind)?;
+    let local_spec = spec::Spec::parse(local, record, kind, fuel)?;
     if kind == RelocationKind::TypeIdLocal {
         let value = value::Value::number(u64::from(record.ty));
         return patch::write(insns, slot, &patch::Change::unchecked(value));
     }
     let ty = local.ty(record.ty)?;
     let name = essential_name(local.name(&ty)?);
+    fuel.steps(name.len())?;
     if name.is_empty() {
         return Err(CoreError::new(format!(
             "type {} has no name to look for in the target",

@@ -1,6 +1,6 @@
 //! What an access string such as `0:3:1` names in a type.
 
-use super::{CoreError, RelocationKind};
+use super::{CoreError, Fuel, RelocationKind};
 use crate::btf::{Btf, Kind, Type, ext::CoreRecord};
 
 /// Steps of an access string (kernel `BPF_CORE_SPEC_MAX_LEN`).
@@ -32,8 +32,10 @@ impl<'a> Spec<'a> {
         btf: &'a Btf,
         record: &CoreRecord,
         kind: RelocationKind,
+        fuel: &mut Fuel,
     ) -> Result<Self, CoreError> {
         let text = btf.string(record.access)?;
+        fuel.steps(text.len() + 1)?;
         let steps = text
             .split(':')
             .take(MAX_LEN + 1)
@@ -44,6 +46,10 @@ impl<'a> Spec<'a> {
             return Err(CoreError::new(format!(
                 "an access string of more than {MAX_LEN} steps"
             )));
+        }
+        for index in &steps {
+            // Members are counted through.
+            fuel.steps((*index).min(u32::from(u16::MAX)) as usize)?;
         }
         let mut spec = Self {
             btf,

@@ -71,7 +71,7 @@ fn relocate_one(local: &Btf, target: Btf, ty: u32, access: u32, kind: u32) -> Re
         local,
         || Ok(Arc::new(target)),
         // Enough for each of these but the explosion.
-        &mut Fuel(10_000),
+        &mut Fuel(100_000),
     )
     .map_err(|error| error.to_string())
 }
