@@ -1,12 +1,15 @@
 //! Random programs, judged here and by the running kernel.
 //!
-//! What is accepted here and rejected there is examined by the kernel's sentence: rules that are
-//! not about safety are listed below, anything else fails the test. Needs the privilege to load
-//! programs; skips without it.
+//! Programs about packets: what is accepted here and rejected there fails the test, unless the
+//! kernel's sentence is one of those below, which are not about safety. Programs about numbers:
+//! here the analysis is more precise (division, for example), and `concrete.rs` runs what it
+//! accepts; the counts are printed. Needs the privilege to load programs; skips without it.
 
 mod common;
 #[path = "common/numbers.rs"]
 mod numbers;
+#[path = "common/packets.rs"]
+mod packets;
 
 use bpftime_isa::{Insn, MapType, ProgType};
 use bpftime_verifier::verify;
@@ -22,6 +25,10 @@ const POLICY: &[&str] = &[
     // The kernel's JITs might not manage; the offset is exact.
     "subtraction from stack pointer prohibited",
 ];
+
+/// A pointer to the packet's start that is below its end proves the first byte; the kernel does
+/// not use that.
+const FIRST_BYTE: &str = "invalid access to packet, off=0 size=1, R";
 
 const INSN_SIZE: usize = 8;
 
@@ -161,4 +168,71 @@ fn the_kernel_agrees_on_random_programs() {
         "too few programs are accepted: {tally:?}"
     );
     println!("more precise here: {}", unexplained.len());
+}
+
+#[test]
+fn the_kernel_agrees_on_random_packet_programs() {
+    let least = [insn(0xb7, 0, 0, 0, 0), insn(0x95, 0, 0, 0, 0)];
+    if let Err(log) = load(ProgType::Xdp, &least) {
+        eprintln!("skipped: the kernel lets us load no program ({log})");
+        return;
+    }
+    let count = std::env::var("ORACLE_PROGRAMS")
+        .ok()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(4000);
+    let mut random = Random(0xd1b5_4a32_d192_ed03);
+    let mut tally = [[0u32; 2]; 2];
+    let mut unexplained = Vec::new();
+    for _ in 0..count {
+        let insns = packets::packets(&mut random);
+        let program = common::program(ProgType::Xdp, insns.clone(), Vec::new());
+        let here = verify(program, &common::options());
+        let there = load(ProgType::Xdp, &insns);
+        tally[usize::from(here.is_ok())][usize::from(there.is_ok())] += 1;
+        if let (Ok(_), Err(log)) = (&here, &there)
+            && !log.contains(FIRST_BYTE)
+            && !POLICY.iter().any(|sentence| log.contains(sentence))
+        {
+            unexplained.push(log.clone());
+        }
+    }
+    println!(
+        "both accept {}, both reject {}, only here {}, only there {}",
+        tally[1][1], tally[0][0], tally[1][0], tally[0][1]
+    );
+    if let Some(file) = std::env::var_os("ORACLE_OUT_PACKETS") {
+        std::fs::write(file, unexplained.join("\n=====\n")).expect("writable");
+    }
+    assert!(
+        tally[1][1] > count / 50,
+        "too few programs are accepted: {tally:?}"
+    );
+    assert!(
+        unexplained.is_empty(),
+        "accepted, but the kernel rejects:\n{}",
+        unexplained[0]
+    );
+}
+
+#[test]
+fn logs_name_the_helper_as_the_kernel_does() {
+    // A kprobe's helper in a socket filter, and a number that no helper has.
+    for number in [58, 9999] {
+        let insns = [insn(0x85, 0, 0, 0, number), insn(0x95, 0, 0, 0, 0)];
+        let mut options = common::options();
+        options.capabilities = bpftime_abi::Capabilities::NONE;
+        let program = common::program(ProgType::SocketFilter, insns.to_vec(), Vec::new());
+        let rejection = verify(program, &options).expect_err("not offered");
+        let Err(log) = load(ProgType::SocketFilter, &insns) else {
+            panic!("the kernel offers helper {number} to socket filters");
+        };
+        if !log.contains('\n') {
+            eprintln!("skipped: the kernel lets us load no program ({log})");
+            return;
+        }
+        let sentence = &rejection.kernel_message;
+        assert!(log.contains(sentence), "{sentence:?} is not in {log}");
+        assert!(rejection.kernel_log().contains(sentence));
+    }
 }
