@@ -205,10 +205,11 @@ impl ControlMemory {
         let records = self.mapping_records(target)?;
         Ok(records
             .chunks_exact(size_of::<MappingRecord>())
-            .position(|record| u64_at(record, offset_of!(MappingRecord, len)) == Some(0)))
+            .position(|record| u32_at(record, offset_of!(MappingRecord, kind)) == Some(0)))
     }
 
-    /// Mappings that are announced and not yet unmapped.
+    /// Mappings that are announced and not yet unmapped. What the parent of a forked child has
+    /// unmapped may still be mapped in the child, so there all that ever was counts.
     pub(super) fn mappings(&self, target: &Target) -> Result<Vec<JournalMapping>> {
         let records = self.mapping_records(target)?;
         Ok(records
@@ -217,7 +218,9 @@ impl ControlMemory {
             .filter_map(|(index, record)| {
                 let address = u64_at(record, offset_of!(MappingRecord, address))?;
                 let len = u64_at(record, offset_of!(MappingRecord, len))?;
-                (len != 0).then_some(JournalMapping {
+                let struck_out = u32_at(record, offset_of!(MappingRecord, kind))? == 0;
+                let counts = len != 0 && !(struck_out && self.owned);
+                counts.then_some(JournalMapping {
                     index,
                     address,
                     len,
@@ -226,10 +229,10 @@ impl ControlMemory {
             .collect())
     }
 
-    /// Strikes out a mapping that is gone.
+    /// Strikes out a mapping that is gone; its place stays legible for forked children.
     pub(super) fn forget_mapping(&self, target: &Target, index: usize) -> Result<()> {
-        let at = self.mapping_at(index) + offset_of!(MappingRecord, len) as u64;
-        target.write(at, &[0; 8])
+        let at = self.mapping_at(index) + offset_of!(MappingRecord, kind) as u64;
+        target.write(at, &[0; 4])
     }
 
     pub(super) fn hook_at(&self, index: usize) -> u64 {

@@ -3,6 +3,7 @@
 //! - [`remote`]: system calls inside a process leave it exactly as it was
 //! - [`inject`]: hooks see every call, disturb none, and leave nothing behind
 //! - [`startup`]: programs are hooked before their first own instruction
+//! - [`special`]: stopped, forked, confined and other unusual processes
 //! - [`elf`]: symbols as other tools see them
 //! - [`support`], [`hooking`]: victims and programs
 #![expect(clippy::print_stdout, reason = "tests say why they skip")]
@@ -11,5 +12,6 @@ mod elf;
 mod hooking;
 mod inject;
 mod remote;
+mod special;
 mod startup;
 mod support;

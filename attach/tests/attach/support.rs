@@ -61,6 +61,24 @@ pub(crate) fn compile(name: &str, link: Link, extra: &[&str]) -> Option<PathBuf>
     }
 }
 
+/// Compiles with other flags; `None` if that fails.
+pub(crate) fn compile_with(name: &str, compiler: &str, flags: &[&str]) -> Option<PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/attach/victims")
+        .join(format!("{name}.c"));
+    let output = folder().join(format!("{name}-{}", flags.join("")));
+    let mut command = Command::new(compiler);
+    command
+        .args(["-O2", "-pthread", "-o"])
+        .arg(&output)
+        .arg(source)
+        .args(flags);
+    command
+        .output()
+        .is_ok_and(|result| result.status.success())
+        .then_some(output)
+}
+
 /// A running victim.
 pub(crate) struct Victim {
     child: Child,

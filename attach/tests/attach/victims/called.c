@@ -1,13 +1,16 @@
 /* A program whose functions are called as often as it is told to, and that checks what they
-   return. On standard input: "call N", "recurse N", "tail N", "threads N", "fork N", "end".
+   return. On standard input: "call N", "recurse N", "tail N", "threads N", "fork N", "spawn" (a child that
+   goes on calling), "reap" (the end of that child), "end".
    Each is answered by "done". */
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <signal.h>
 #include <setjmp.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -66,6 +69,14 @@ static void call(long n)
 	}
 }
 
+static volatile sig_atomic_t told;
+
+static void on_term(int sig)
+{
+	(void)sig;
+	told = 1;
+}
+
 static void *calling(void *n)
 {
 	call(*(long *)n);
@@ -75,6 +86,7 @@ static void *calling(void *n)
 int main(void)
 {
 	char line[64];
+	pid_t spawned = 0;
 	if (write(1, "ready\n", 6) != 6)
 		return 2;
 	while (fgets(line, sizeof(line), stdin)) {
@@ -106,6 +118,20 @@ int main(void)
 				_exit(failures != 0);
 			}
 			if (waitpid(child, &status, 0) != child || status != 0)
+				failures++;
+		} else if (strncmp(line, "spawn", 5) == 0) {
+			spawned = fork();
+			if (spawned == 0) {
+				prctl(PR_SET_PDEATHSIG, SIGKILL);
+				signal(SIGTERM, on_term);
+				while (!told)
+					call(1000);
+				_exit(failures != 0);
+			}
+		} else if (strncmp(line, "reap", 4) == 0) {
+			int status;
+			kill(spawned, SIGTERM);
+			if (waitpid(spawned, &status, 0) != spawned || status != 0)
 				failures++;
 		} else if (strncmp(line, "end", 3) == 0) {
 			break;

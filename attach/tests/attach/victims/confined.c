@@ -1,0 +1,41 @@
+/* Confines itself and goes on: `confined strict` or `confined filter`. Reads lines and answers
+   each with "done" until the input ends. */
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int main(int argc, char **argv)
+{
+	char byte;
+	/* Kills for getpid, allows the rest. */
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getpid, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof(code) / sizeof(*code), code };
+	if (argc != 2)
+		return 2;
+	if (strcmp(argv[1], "strict") == 0) {
+		if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) != 0)
+			return 3;
+	} else {
+		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+		if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+			return 3;
+	}
+	if (write(1, "ready\n", 6) != 6)
+		return 2;
+	while (read(0, &byte, 1) == 1)
+		if (byte == '\n' && write(1, "done\n", 5) != 5)
+			return 2;
+	if (write(1, "right\n", 6) != 6)
+		return 2;
+	syscall(SYS_exit, 0);
+	return 0;
+}
