@@ -10,7 +10,7 @@ use crate::domain::state::State;
 use crate::domain::value::{Kind, Value};
 use crate::engine::{Engine, Located};
 use crate::env::Env;
-use crate::facts::{Facts, FunctionFacts};
+use crate::facts::{CallFacts, Facts, FunctionFacts};
 use crate::liveness::live_registers;
 use crate::structure::{Index, Structure};
 use crate::termination::self_bounded_heads;
@@ -175,7 +175,15 @@ fn facts(
             );
         }
     }
-    let helpers: Vec<u32> = engine.notes.helpers.iter().copied().collect();
+    let calls: Vec<CallFacts> = engine
+        .notes
+        .calls
+        .iter()
+        .map(|(&slot, &(helper, map))| CallFacts { slot, helper, map })
+        .collect();
+    let mut helpers: Vec<u32> = calls.iter().map(|call| call.helper).collect();
+    helpers.sort_unstable();
+    helpers.dedup();
     for helper in &helpers {
         needs = needs.with_helper(*helper);
         per_cpu |= CPU_HELPERS.contains(helper);
@@ -195,6 +203,7 @@ fn facts(
         max_insns: (engine.longest != u64::MAX).then_some(engine.longest),
         needs,
         helpers,
+        calls,
         memory_len: env.options.memory_len,
         needs_cpu: per_cpu,
         reached: engine.reached,

@@ -129,6 +129,27 @@ impl<'a> Engine<'a> {
         Err(self.at(node, index, None, failure))
     }
 
+    /// How many states are kept apart, of one shape and in all. When much of the budget is
+    /// spent, precision is traded for an end: fewer states are kept apart.
+    fn states_kept(&self) -> (usize, usize) {
+        let budget = &self.env.options.budget;
+        let share = |divisor: usize| {
+            (
+                (budget.states_per_shape / divisor).max(1),
+                (budget.states_per_block / divisor).max(1),
+            )
+        };
+        let steps = self.cost.steps;
+        let comparisons = self.cost.comparisons;
+        if steps > budget.max_steps / 4 * 3 || comparisons > budget.max_comparisons / 4 * 3 {
+            share(32)
+        } else if steps > budget.max_steps / 2 || comparisons > budget.max_comparisons / 2 {
+            share(8)
+        } else {
+            share(1)
+        }
+    }
+
     /// Carries one state through a block.
     fn carry(
         &mut self,
@@ -305,8 +326,8 @@ impl Domain for Engine<'_> {
         if let Some(live) = self.live.get(first as usize) {
             state.keep_registers(*live);
         }
-        let budget = &self.env.options.budget;
-        if !self.meets[node.index()] && set.len() < budget.states_per_block {
+        let (per_shape, per_block) = self.states_kept();
+        if !self.meets[node.index()] && set.len() < per_block {
             self.alive += 1;
             set.push(state);
             return self.check_alive(node, first);
@@ -326,7 +347,7 @@ impl Domain for Engine<'_> {
         }
         let alike = |known: &&mut State| Self::same_shape(known, &state);
         let shape_count = set.iter_mut().filter(alike).count();
-        if shape_count < budget.states_per_shape && set.len() < budget.states_per_block {
+        if shape_count < per_shape && set.len() < per_block {
             self.alive += 1;
             set.push(state);
             return self.check_alive(node, first);

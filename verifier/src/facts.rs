@@ -17,6 +17,8 @@ pub struct Facts {
     pub needs: Capabilities,
     /// Numbers of the helpers that are called, ascending.
     pub helpers: Vec<u32>,
+    /// Calls of helpers that the analysis reached, ascending by slot.
+    pub calls: Vec<CallFacts>,
     /// [`crate::Options::memory_len`] that the proof was made with. Engines run the program on
     /// memory of exactly this length.
     pub memory_len: Option<u64>,
@@ -44,6 +46,17 @@ pub struct FunctionFacts {
     pub entry: u32,
     /// Bytes of stack that the function uses below `r10`, at most 512.
     pub stack: u32,
+}
+
+/// A call of a helper in an accepted program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CallFacts {
+    /// Slot of the call.
+    pub slot: u32,
+    /// Number of the helper.
+    pub helper: u32,
+    /// Index of the map that is passed, if it takes one and it is the same on every path.
+    pub map: Option<u32>,
 }
 
 /// What an analysis cost, in deterministic units.

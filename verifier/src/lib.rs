@@ -43,6 +43,6 @@ mod wto;
 pub use analyze::verify;
 pub use budget::Budget;
 pub use diagnostic::{Code, Rejection};
-pub use facts::{Cost, Facts, FunctionFacts};
+pub use facts::{CallFacts, Cost, Facts, FunctionFacts};
 pub use options::Options;
 pub use verified::VerifiedProgram;

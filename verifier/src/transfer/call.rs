@@ -16,7 +16,6 @@ pub(super) fn helper(
     slot: u32,
     id: u32,
 ) -> Result<(), Failure> {
-    notes.helpers.insert(id);
     let Some(proto) = table::proto(id) else {
         return Ok(());
     };
@@ -24,6 +23,10 @@ pub(super) fn helper(
         memory::helper_writes(notes, state, &argument);
     }
     let map = map_argument(env, state, proto).map(|(map, _)| map);
+    let call = notes.calls.entry(slot).or_insert((id, map));
+    if call.1 != map {
+        call.1 = None;
+    }
     let result = match proto.ret {
         RetType::Integer => Value::scalar(result_range(state, proto)),
         RetType::MapValueOrNull => match map {

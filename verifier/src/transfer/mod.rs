@@ -19,8 +19,8 @@ pub(crate) use branch::branch;
 pub(crate) struct Notes {
     /// Last identity in use.
     pub(crate) last_id: Id,
-    /// Numbers of called helpers.
-    pub(crate) helpers: std::collections::BTreeSet<u32>,
+    /// Helper and map of calls, by slot; no map where paths differ.
+    pub(crate) calls: std::collections::BTreeMap<u32, (u32, Option<u32>)>,
     /// Indices of maps that were used.
     pub(crate) maps: std::collections::BTreeSet<u32>,
     /// Bytes used below `r10`, by depth of the frame, since it was last cleared.
