@@ -89,9 +89,9 @@ impl Phase {
 pub struct MappingRecord {
     /// Address; page-aligned.
     pub address: u64,
-    /// Length in bytes, a multiple of the page size; 0: already unmapped.
+    /// Length in bytes, a multiple of the page size; 0: never used.
     pub len: u64,
-    /// [`MappingKind`] as a number.
+    /// [`MappingKind`] as a number; 0: already unmapped (not so in children forked before).
     pub kind: u32,
     /// The broker's number of the program or map; 0 otherwise.
     pub id: u32,

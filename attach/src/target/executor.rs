@@ -129,7 +129,7 @@ impl Executor {
                 return Ok(());
             }
         }
-        memory::poke(pid, self.tid, self.place.address, &self.place.original)?;
+        stub::remove(pid, self.tid, &self.place)?;
         for _ in 0..self.held_stops {
             // SAFETY: three integers.
             unsafe { libc::syscall(libc::SYS_tgkill, pid, self.tid, libc::SIGSTOP) };
@@ -222,7 +222,7 @@ pub(crate) fn remove_leftovers(stopped: &Stopped<'_>, maps: &Maps) -> Result<boo
     {
         let range = place.address..place.address + stub::LEN as u64;
         if stopped.references_in(maps, &[range])?.is_empty() {
-            stopped.poke(place.address, &place.original)?;
+            stub::remove(stopped.target().pid(), stopped.any_tid()?, place)?;
         } else {
             all = false;
         }

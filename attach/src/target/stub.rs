@@ -15,6 +15,9 @@ use super::memory;
 
 /// Start of every stub: `syscall; mov eax, 14 (rt_sigprocmask); mov edi, 2 (SIG_SETMASK)`.
 const PROLOGUE: [u8; 12] = [0x0f, 0x05, 0xb8, 14, 0, 0, 0, 0xbf, 2, 0, 0, 0];
+/// By these first bytes, which are written first and removed last, a stub is known again, also one
+/// that was only half written or half removed.
+const SIGNATURE: usize = 8;
 /// Offset of the instruction after the system call.
 pub(super) const AFTER_SYSCALL: u64 = 2;
 /// Length of every stub.
@@ -127,7 +130,7 @@ pub(super) fn places(pid: i32, maps: &Maps) -> Vec<Place> {
         if memory::read(pid, address, &mut original).is_err() {
             continue;
         }
-        let leftover = original.starts_with(&PROLOGUE);
+        let leftover = PROLOGUE.starts_with(&original[..SIGNATURE]);
         let resumes_at = match original.as_chunks::<8>().0.get(RESUME / 8) {
             Some(word) if leftover => u64::from_le_bytes(*word),
             _ => 0,
@@ -194,6 +197,13 @@ fn file_bytes(maps: &Maps, mapping: &Mapping, address: u64) -> Option<[u8; LEN]>
         }
     }
     Some(bytes)
+}
+
+/// Puts the bytes back that belong to a place. No thread may be in it.
+pub(super) fn remove(pid: i32, tid: i32, place: &Place) -> crate::Result<()> {
+    let (first, rest) = place.original.split_at(SIGNATURE);
+    memory::poke(pid, tid, place.address + SIGNATURE as u64, rest)?;
+    memory::poke(pid, tid, place.address, first)
 }
 
 /// The error when [`places`] is exhausted.

@@ -14,6 +14,7 @@ const NOBODY: u32 = 65534;
 pub(crate) fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
+        remove_old_folders();
         let user = nix::unistd::geteuid().as_raw();
         let path =
             std::env::temp_dir().join(format!("bpftime-attach-{user}-{}", std::process::id()));
@@ -21,6 +22,24 @@ pub(crate) fn folder() -> &'static Path {
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("mode");
         path
     })
+}
+
+/// Removes folders of test runs that have ended.
+fn remove_old_folders() {
+    for entry in std::fs::read_dir(std::env::temp_dir())
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name
+            .strip_prefix("bpftime-attach-")
+            .and_then(|rest| rest.split('-').nth(1));
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            // Another user's stays.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// How a victim is linked.
