@@ -42,10 +42,7 @@ pub fn create(request: &Request<'_>, attr: &Attr) -> Answer {
     if attr.u32(12) != 0 {
         return Err(Errno::EINVAL);
     }
-    let event = match request.object(attr.i32(4))? {
-        Object::Event(event) => event,
-        _ => return Err(Errno::EBADF),
-    };
+    let event = request.event(attr.i32(4))?;
     check_fits(&program, &event.kind)?;
     let broker = &request.session.broker;
     let cookie = attr.u64(16);

@@ -16,10 +16,9 @@ const END: usize = 92;
 /// `BPF_MAP_CREATE`.
 pub fn create(request: &Request<'_>, attr: &Attr) -> Answer {
     attr.check_end(END)?;
-    // Maps of other kinds of object: inner maps, network devices, kernel structures, tokens
-    // and exclusive maps.
-    let (inner, ifindex, vmlinux_type) = (attr.u32(20), attr.u32(44), attr.u32(60));
-    if inner != 0 || ifindex != 0 || vmlinux_type != 0 || attr.u64(80) != 0 || attr.u32(88) != 0 {
+    // Maps of network devices, of kernel structures, and exclusive ones.
+    let (ifindex, vmlinux_type) = (attr.u32(44), attr.u32(60));
+    if ifindex != 0 || vmlinux_type != 0 || attr.u64(80) != 0 || attr.u32(88) != 0 {
         return Err(Errno::EINVAL);
     }
     let map_type = MapType::from_u32(attr.u32(0)).ok_or(Errno::EINVAL)?;

@@ -132,6 +132,11 @@ pub fn freeze(request: &Request<'_>, attr: &Attr) -> Answer {
     if map.geometry().flags & BPF_F_RDONLY != 0 {
         return Err(Errno::EPERM);
     }
+    // Of a map that programs write, the memory cannot be sealed; the tool's mappings are looked
+    // at instead.
+    if map.is_mapped_writable_by(request.call.tid)? {
+        return Err(Errno::EBUSY);
+    }
     map.freeze()?;
     Ok(Reply::Value(0))
 }

@@ -52,9 +52,18 @@ pub struct Request<'a> {
 pub type Answer = Result<Reply, Errno>;
 
 impl Request<'_> {
-    /// The object behind a descriptor of the tool; `EBADF` if it is none of ours.
+    /// The object behind a descriptor of the tool; `EBADF` if there is none, `EINVAL` if it is
+    /// none of ours.
     pub fn object(&self, fd: i32) -> Result<crate::broker::objects::Object, Errno> {
         self.session.broker.registry.object(self.call.fd(fd)?)
+    }
+
+    /// The perf event behind a descriptor of the tool; `EBADF` if it is none.
+    pub fn event(&self, fd: i32) -> Result<std::sync::Arc<crate::broker::event::Event>, Errno> {
+        match self.object(fd) {
+            Ok(crate::broker::objects::Object::Event(event)) => Ok(event),
+            _ => Err(Errno::EBADF),
+        }
     }
 
     /// A new descriptor for an object, closed on `exec` as the kernel's are.

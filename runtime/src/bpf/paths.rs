@@ -1,4 +1,4 @@
-//! Files of sysfs that tools look at.
+//! Files of sysfs and tracefs that tools look at.
 //!
 //! Where the kernel has uprobes these files exist and say something else; tools must see the
 //! broker's answers, because it is the broker that answers `perf_event_open`. All other paths run
@@ -27,6 +27,10 @@ fn contents(path: &[u8], cpus: u32) -> Option<String> {
         }
         b"/sys/devices/system/cpu/possible" | b"/sys/devices/system/cpu/online" => {
             format!("0-{}\n", cpus - 1)
+        }
+        // Probes made by writing to it: there are none.
+        b"/sys/kernel/tracing/uprobe_events" | b"/sys/kernel/debug/tracing/uprobe_events" => {
+            String::new()
         }
         _ => return None,
     };

@@ -1,6 +1,6 @@
 //! `perf_event_open` and the `ioctl`s of perf events.
 
-use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,8 +17,9 @@ use crate::broker::map::Map;
 use crate::broker::objects::Object;
 use crate::broker::wakeup;
 use crate::notify::listener::Reply;
-use crate::sys::file::{FileId, fixed_memfd, reopen};
-use crate::sys::{errno_of, mapping::Mapping, process};
+use crate::sys::file::{fixed_memfd, reopen};
+use crate::sys::mapping::{Mapping, mappings_of};
+use crate::sys::{errno_of, process};
 
 /// `PERF_TYPE_SOFTWARE`.
 const SOFTWARE: u32 = 1;
@@ -158,7 +159,6 @@ fn file_path(request: &Request<'_>, path: &Path) -> Result<PathBuf, Errno> {
     if !file.metadata().map_err(io)?.is_file() {
         return Err(Errno::EINVAL);
     }
-    use std::os::fd::AsRawFd;
     std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(io)
 }
 
@@ -179,13 +179,16 @@ pub fn store_ring(request: &Request<'_>, map: &Arc<Map>, key: &[u8], value: &[u8
     let (Some(index), Some(fd)) = (key.first_chunk(), value.first_chunk()) else {
         return Err(Errno::EINVAL);
     };
-    let Object::Event(event) = request.object(i32::from_le_bytes(*fd))? else {
-        return Err(Errno::EINVAL);
-    };
+    let event = request.event(i32::from_le_bytes(*fd))?;
     let EventKind::Output(ring) = &event.kind else {
         return Err(Errno::EINVAL);
     };
-    let len = mapped_len(request.call.tid, ring)?;
+    let mappings = mappings_of(request.call.tid, &ring.memory).map_err(|e| errno_of(&e))?;
+    let len = mappings
+        .iter()
+        .map(|mapping| mapping.len)
+        .max()
+        .unwrap_or(0);
     if len > PAGE && (len - PAGE).is_power_of_two() && len - PAGE <= MAX_RING {
         let data_len = len - PAGE;
         let view = Mapping::new(&ring.memory, PAGE as usize, true).map_err(|e| errno_of(&e))?;
@@ -210,22 +213,6 @@ pub fn remove_ring(request: &Request<'_>, map: &Map, key: &[u8]) -> Answer {
     map.set_ring(u32::from_le_bytes(*index), None)?;
     request.session.broker.maps_changed();
     Ok(Reply::Value(0))
-}
-
-/// How many bytes of a ring the tool has mapped, from `/proc/PID/maps`.
-fn mapped_len(tid: i32, ring: &OutputRing) -> Result<u64, Errno> {
-    let id = FileId::of(ring.memory.as_fd()).map_err(|error| errno_of(&error))?;
-    let maps = std::fs::read_to_string(format!("/proc/{tid}/maps")).map_err(|e| errno_of(&e))?;
-    let longest = maps.lines().filter_map(|line| {
-        let mut fields = line.split_ascii_whitespace();
-        let (start, end) = fields.next()?.split_once('-')?;
-        let inode: u64 = fields.nth(3)?.parse().ok()?;
-        let number = |text| u64::from_str_radix(text, 16).ok();
-        (inode == id.inode && line.contains("bpftime-perf"))
-            .then(|| number(end)?.checked_sub(number(start)?))
-            .flatten()
-    });
-    Ok(longest.max().unwrap_or(0))
 }
 
 /// Numbers of the `ioctl`s (`PERF_EVENT_IOC_*`).

@@ -17,7 +17,7 @@ use super::event::Event;
 use super::objects::Btf;
 use crate::sys::errno_of;
 use crate::sys::file::{add_seals, fixed_memfd, reopen};
-use crate::sys::mapping::Mapping;
+use crate::sys::mapping::{Mapping, mappings_of};
 
 /// What a tool said about a map besides its geometry.
 #[derive(Debug, Default)]
@@ -192,11 +192,20 @@ impl Map {
         self.frozen.load(Ordering::Acquire)
     }
 
+    /// Whether a process has the map's memory mapped writable.
+    pub fn is_mapped_writable_by(&self, pid: i32) -> Result<bool, Errno> {
+        let Some(data) = self.data.as_ref().filter(|_| self.is_mappable()) else {
+            return Ok(false);
+        };
+        let mappings = mappings_of(pid, &data.fd).map_err(|error| errno_of(&error))?;
+        Ok(mappings.iter().any(|mapping| mapping.writable))
+    }
+
     /// `BPF_MAP_FREEZE`: no system call changes the map any more. The memory of a map that
     /// programs only read is sealed, `EBUSY` if somebody has it mapped writable.
     pub fn freeze(&self) -> Result<(), Errno> {
         if self.is_frozen() {
-            return Err(Errno::EBUSY);
+            return Err(Errno::EPERM);
         }
         if self.geometry().flags & BPF_F_RDONLY_PROG != 0
             && let Some(data) = &self.data

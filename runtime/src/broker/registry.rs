@@ -147,13 +147,13 @@ impl Registry {
         Ok(theirs)
     }
 
-    /// The object behind a copy of a tool's descriptor; `EBADF` if it is none of ours.
+    /// The object behind a copy of a tool's descriptor; `EINVAL` if it is none of ours.
     pub fn object(&self, fd: impl AsFd) -> Result<Object, Errno> {
         let id = FileId::of(fd).map_err(|_| Errno::EBADF)?;
         self.handles()
             .get(&id)
             .map(|handle| handle.object.clone())
-            .ok_or(Errno::EBADF)
+            .ok_or(Errno::EINVAL)
     }
 
     /// Forgets a descriptor whose last copy was closed.

@@ -1,4 +1,4 @@
-//! Shared mappings.
+//! Shared mappings, ours and those of other processes.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -6,6 +6,9 @@ use std::os::fd::AsFd;
 use std::ptr::NonNull;
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::stat::{major, minor};
+
+use super::file::FileId;
 
 /// A shared mapping of a whole file, unmapped when dropped.
 ///
@@ -104,10 +107,71 @@ impl Mapping {
     }
 }
 
+/// A mapping of a file in some process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MappedRange {
+    /// Bytes.
+    pub len: u64,
+    /// The process may write it.
+    pub writable: bool,
+}
+
+/// The mappings of a file of ours in a process, from `/proc/PID/maps`.
+pub fn mappings_of(pid: i32, file: impl AsFd) -> io::Result<Vec<MappedRange>> {
+    let id = FileId::of(file)?;
+    let device = format!("{:02x}:{:02x}", major(id.device), minor(id.device));
+    let text = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    let ranges = text.lines().filter_map(|line| {
+        let mut fields = line.split_ascii_whitespace();
+        let (start, end) = fields.next()?.split_once('-')?;
+        let permissions = fields.next()?;
+        let on_device = fields.nth(1)? == device;
+        let inode: u64 = fields.next()?.parse().ok()?;
+        let number = |text| u64::from_str_radix(text, 16).ok();
+        let len = number(end)?.checked_sub(number(start)?)?;
+        let writable = permissions.as_bytes().get(1) == Some(&b'w');
+        (on_device && inode == id.inode).then_some(MappedRange { len, writable })
+    });
+    Ok(ranges.collect())
+}
+
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the mapping was made by `new` with this length and nobody else unmaps it.
         // Failure is impossible for such a range, and there would be nothing to do about it.
         let _ = unsafe { munmap(self.address, self.len) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::file::fixed_memfd;
+
+    #[test]
+    fn mappings_of_a_file_are_found_with_their_length_and_rights() {
+        let pid = nix::unistd::getpid().as_raw();
+        let file = fixed_memfd("test", 3 * 4096).unwrap();
+        let other = fixed_memfd("test", 4096).unwrap();
+        assert_eq!(mappings_of(pid, &file).unwrap(), []);
+        let _other = Mapping::new(&other, 4096, true).unwrap();
+        let mapping = Mapping::new(&file, 2 * 4096, true).unwrap();
+        let range = |writable| MappedRange {
+            len: 2 * 4096,
+            writable,
+        };
+        assert_eq!(mappings_of(pid, &file).unwrap(), [range(true)]);
+        mapping.replace(&file, false).unwrap();
+        assert_eq!(mappings_of(pid, &file).unwrap(), [range(false)]);
+    }
+
+    #[test]
+    fn accesses_outside_are_refused() {
+        let file = fixed_memfd("test", 4096).unwrap();
+        let mapping = Mapping::new(&file, 4096, true).unwrap();
+        assert_eq!(mapping.write(4090, &[1; 6]), Some(()));
+        assert_eq!(mapping.read(4090, 6), Some(vec![1; 6]));
+        assert_eq!(mapping.write(4090, &[1; 7]), None);
+        assert_eq!(mapping.read(usize::MAX, 2), None);
     }
 }
