@@ -306,6 +306,10 @@ fn a_program_that_needs_a_cpu_has_it_alone_or_is_missed() {
         set(taken, 99);
         call(victim, [0; 3]);
         assert_eq!(seen.cpu, cpu);
+        // SAFETY: as in `set`.
+        let left =
+            unsafe { std::ptr::addr_of!((*leases).leases[cpu as usize].owner).read_volatile() };
+        assert_eq!(left, 0, "it is given back");
         set(taken, 0);
     }
     assert_eq!(count(&seen.runs), 2);
