@@ -42,7 +42,7 @@ impl<'a> Sections<'a> {
         {
             return Err(Errno::E2BIG);
         }
-        if type_off != 0 || type_len % 4 != 0 || str_off != type_len {
+        if type_off != 0 || !type_len.is_multiple_of(4) || str_off != type_len {
             return Err(Errno::EINVAL);
         }
         let body = &blob[header..];

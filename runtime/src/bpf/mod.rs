@@ -9,7 +9,7 @@
 //! - [`map_create`], [`map_elem`], [`map_batch`]: maps
 //! - [`btf`], [`btf_load`]: type information
 //! - [`prog_load`]: programs: verification and compilation
-//! - [`link`]: links
+//! - [`mod@link`] makes links
 //! - [`ids`]: enumeration of objects
 //! - [`info`]: descriptions of objects
 //! - [`perf`]: `perf_event_open` and the `ioctl`s of perf events

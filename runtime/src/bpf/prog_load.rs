@@ -336,7 +336,7 @@ fn records<const N: usize>(
         return Ok(Vec::new());
     }
     let size = size as usize;
-    if count > MAX_RECORDS || size < N || size > 252 || size % 4 != 0 {
+    if count > MAX_RECORDS || size < N || size > 252 || !size.is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
     let bytes = request.call.read_vec(address, size * count as usize)?;

@@ -16,7 +16,7 @@ use nix::sys::eventfd::EventFd;
 use super::event::Event;
 use super::objects::Btf;
 use crate::sys::errno_of;
-use crate::sys::file::{add_seals, fixed_memfd, reopen};
+use crate::sys::file::{add_seals, fixed_memfd, is_sole_user, reopen};
 use crate::sys::mapping::{Mapping, mappings_of};
 
 /// What a tool said about a map besides its geometry.
@@ -47,7 +47,7 @@ pub struct Map {
     /// Handle over the broker's own mappings, which `control` and `data` keep alive.
     handle: MapRef,
     /// An open file of its own where tools get the data memory itself.
-    lease: Option<OwnedFd>,
+    lease: Mutex<Option<OwnedFd>>,
     frozen: AtomicBool,
     /// Output rings by index, of a perf event array.
     rings: Mutex<BTreeMap<u32, Arc<Event>>>,
@@ -126,7 +126,7 @@ impl Map {
             control,
             data,
             handle,
-            lease: None,
+            lease: Mutex::new(None),
             frozen: AtomicBool::new(false),
             rings: Mutex::default(),
             wake: super::wakeup::event_fd()?,
@@ -135,7 +135,8 @@ impl Map {
         };
         if map.is_mappable() {
             let data = map.data.as_ref().ok_or(Errno::EINVAL)?;
-            map.lease = Some(reopen(&data.fd, true).map_err(|error| errno_of(&error))?);
+            let lease = reopen(&data.fd, true).map_err(|error| errno_of(&error))?;
+            map.lease = Mutex::new(Some(lease));
         }
         Ok(map)
     }
@@ -174,9 +175,10 @@ impl Map {
         }
     }
 
-    /// The open file whose lease tells whether tools still use the memory.
-    pub fn lease(&self) -> Option<BorrowedFd<'_>> {
-        self.lease.as_ref().map(AsFd::as_fd)
+    /// Whether tools can have the map's memory open, and none has.
+    pub fn is_closed_by_tools(&self) -> bool {
+        let lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        lease.as_ref().is_some_and(is_sole_user)
     }
 
     /// Descriptors of control and data memory, for guardians.
@@ -216,6 +218,11 @@ impl Map {
             if let Err(error) = add_seals(&data.fd, SealFlag::F_SEAL_WRITE) {
                 data.mapping.replace(&data.fd, true).map_err(io)?;
                 return Err(errno_of(&error));
+            }
+            // The view is mapped, so it is what counts as the broker's own open file now.
+            let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+            if lease.is_some() {
+                *lease = Some(view);
             }
         }
         self.frozen.store(true, Ordering::Release);

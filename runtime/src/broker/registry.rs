@@ -168,7 +168,7 @@ impl Registry {
         let mut gone = Vec::new();
         self.handles().retain(|_, handle| {
             let unused = match &handle.object {
-                Object::Map(map) => map.lease().is_some_and(is_sole_user),
+                Object::Map(map) => map.is_closed_by_tools(),
                 Object::Event(event) => match &event.kind {
                     EventKind::Output(ring) => is_sole_user(&ring.lease),
                     _ => false,

@@ -493,7 +493,7 @@ static void surroundings(void)
 	memset(text, 0, sizeof(text));
 	say_value("retprobe format", read(fd, text, sizeof(text)) > 0 && !strcmp(text, "config:0\n"));
 	say("no such file", open("/no/such/file", O_RDONLY));
-	say("path at null", open(NULL, O_RDONLY));
+	say("path at null", syscall(SYS_open, NULL, O_RDONLY));
 	say("possible cpus", open("/sys/devices/system/cpu/possible", O_RDONLY));
 }
 

@@ -1,0 +1,107 @@
+//! Unmodified tools under the broker, as an ordinary user.
+//!
+//! No test harness: the broker and the guardians are this program, started again by itself, so
+//! that the tests need no other binary.
+#![expect(
+    clippy::print_stdout,
+    reason = "it reports results like a test harness"
+)]
+
+mod agreement;
+mod events;
+mod lifetime;
+mod stage;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use bpftime_runtime::client::{Failure, ask, child, detach, load, socket, start};
+
+/// Why a test had nothing to test.
+pub(crate) struct Skipped(pub(crate) String);
+
+type Test = fn() -> Result<(), Skipped>;
+
+const TESTS: [(&str, Test); 5] = [
+    (
+        "calls_agree_with_the_kernel",
+        agreement::calls_agree_with_the_kernel,
+    ),
+    (
+        "programs_hear_of_every_call",
+        events::programs_hear_of_every_call,
+    ),
+    (
+        "bpftool_sees_the_objects",
+        lifetime::bpftool_sees_the_objects,
+    ),
+    (
+        "objects_end_with_their_tool",
+        lifetime::objects_end_with_their_tool,
+    ),
+    (
+        "a_tool_gives_its_own_exit_code",
+        lifetime::a_tool_gives_its_own_exit_code,
+    ),
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let words: Vec<String> = arguments
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    match words.first().map(String::as_str) {
+        Some("broker") => told(socket::run_broker()),
+        Some("guardian") => told(bpftime_runtime::guardian::run()),
+        Some("load") => match load::load(&arguments[1..]) {
+            Ok(status) => child::exit_code(status).into(),
+            Err(failure) => told(Err(failure)),
+        },
+        Some("start") => match start::start(&arguments[1..]) {
+            Ok(status) => child::exit_code(status).into(),
+            Err(failure) => told(Err(failure)),
+        },
+        Some("attach") => told(ask::attach(words[1].parse().expect("a pid")).map(drop)),
+        Some("detach") => told(detach::detach(words[1].parse().expect("a pid"))),
+        Some("maps") => told(ask::maps().map(|maps| println!("{}", maps.len()))),
+        _ => run_tests(words.iter().find(|word| !word.starts_with('-'))),
+    }
+}
+
+fn told(result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_tests(filter: Option<&String>) -> ExitCode {
+    let wanted = |name: &str| filter.is_none_or(|filter| name.contains(filter.as_str()));
+    let mut failed = 0;
+    let mut passed = 0;
+    for (name, test) in TESTS.iter().filter(|(name, _)| wanted(name)) {
+        let verdict = match std::panic::catch_unwind(test) {
+            Ok(Ok(())) => {
+                passed += 1;
+                "ok".to_owned()
+            }
+            Ok(Err(Skipped(why))) => format!("skipped: {why}"),
+            Err(_) => {
+                failed += 1;
+                "FAILED".to_owned()
+            }
+        };
+        println!("test {name} ... {verdict}");
+    }
+    let result = if failed == 0 { "ok" } else { "FAILED" };
+    println!("\ntest result: {result}. {passed} passed; {failed} failed");
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
