@@ -197,9 +197,9 @@ fn runs_the_xdp_example_on_a_capture() {
     let finished = stage.bpftime(&arguments);
     assert!(finished.status.success(), "{}", finished.stderr);
     let report: serde_json::Value = serde_json::from_str(&finished.stdout).expect("valid JSON");
-    let results: Vec<u64> = report["packets"]
+    let results: Vec<u64> = report["runs"]
         .as_array()
-        .expect("packets")
+        .expect("runs")
         .iter()
         .map(|packet| packet["return_value"].as_u64().expect("a number"))
         .collect();
