@@ -5,7 +5,7 @@
 //! - [`registry`]: object ids, and which descriptor of a tool is which object
 //! - [`reaper`]: notices that a tool has closed its last descriptor of an object
 //! - [`session`]: one tool, its listener and its thread
-//! - [`targets`]: processes that programs run in, each with its guardian
+//! - [`targets`], [`target`]: processes that programs run in, each with its guardian
 //! - [`wakeup`]: wakes tools that wait for ring buffers
 //! - [`protocol`], [`server`], [`report`]: what the command line asks
 //!
@@ -24,6 +24,7 @@ pub mod report;
 pub mod server;
 pub mod session;
 pub mod state;
+pub mod target;
 pub mod targets;
 pub mod wakeup;
 

@@ -10,7 +10,7 @@ use super::protocol::{
     Element, LinkInfo, MapDump, MapInfo, ProgramInfo, SessionInfo, Status, TargetHook, TargetInfo,
 };
 use super::state::Broker;
-use super::targets::Target;
+use super::target::Target;
 use crate::guardian::protocol::HookReport;
 
 /// Most elements that a dump shows; a map that grows while it is read must end some time.

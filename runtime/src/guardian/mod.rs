@@ -2,12 +2,14 @@
 //!
 //! - [`protocol`]: what broker and guardian say to each other
 //! - [`serve`]: the guardian's process
-//! - [`inside`]: what of the broker's is in the target
+//! - [`inside`]: brings the target in line with what is wanted
+//! - [`objects`]: maps, output rings and programs, and where they are in the target
 //! - [`tables`]: map handles as the target's programs need them
 //! - [`report`]: what the target's memory says of its hooks
 //! - [`undo`]: a process given back as it was, without a guardian
 
 pub mod inside;
+pub mod objects;
 pub mod protocol;
 pub mod report;
 pub mod serve;

@@ -261,17 +261,19 @@ impl Guardian {
             ToGuardian::Begin { .. } => {}
             ToGuardian::Map { id, geometry } => {
                 if let (Some(geometry), Some(control)) = (geometry.geometry(), fds.next()) {
-                    self.inside.add_map(id, geometry, control, fds.next());
+                    self.inside
+                        .objects()
+                        .add_map(id, geometry, control, fds.next());
                 }
             }
             ToGuardian::Ring { number, data_len } => {
                 if let Some(memory) = fds.next() {
-                    self.inside.add_ring(number, memory, data_len);
+                    self.inside.objects().add_ring(number, memory, data_len);
                 }
             }
             ToGuardian::Program(text) => {
                 if let Some(code) = fds.next() {
-                    self.inside.add_program(text, code);
+                    self.inside.objects().add_program(text, code);
                 }
             }
             ToGuardian::Reconcile {
