@@ -88,19 +88,28 @@ pub fn load(request: &Request<'_>, attr: &Attr, size: u64) -> Answer {
         subprograms,
         lines,
     };
-    let verified = match verify(program, &Options::new(request.session.broker.capabilities)) {
-        Ok(verified) => verified,
-        Err(rejection) => {
+    let options = Options::new(request.session.broker.capabilities);
+    let verified = match guarded(|| verify(program, &options)) {
+        Some(Ok(verified)) => verified,
+        Some(Err(rejection)) => {
             tracing::info!("program {name:?} rejected: {rejection}");
             log.write(request, &rejection.kernel_log())?;
             return Err(rejection.errno());
         }
+        None => {
+            log.write(request, "the verifier failed to judge the program\n")?;
+            return Err(Errno::EINVAL);
+        }
     };
-    let code = match compile(&verified) {
-        Ok(code) => code,
-        Err(text) => {
+    let code = match guarded(|| compile(&verified)) {
+        Some(Ok(code)) => code,
+        Some(Err(text)) => {
             tracing::warn!("program {name:?} cannot be compiled: {text}");
             log.write(request, &format!("{text}\n"))?;
+            return Err(Errno::EOPNOTSUPP);
+        }
+        None => {
+            log.write(request, "the compiler failed on the program\n")?;
             return Err(Errno::EOPNOTSUPP);
         }
     };
@@ -344,6 +353,13 @@ fn records<const N: usize>(
         .chunks_exact(size)
         .filter_map(|record| record.first_chunk().copied())
         .collect())
+}
+
+/// Runs verifier or compiler; nothing if it panics. A defect there costs the tool its program,
+/// never the broker and with it everybody's.
+fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
+    // What the work borrows is not used after a panic.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).ok()
 }
 
 /// Compiles programs of the types that run here.

@@ -81,9 +81,9 @@ fn target_info(broker: &Arc<Broker>, target: &Target) -> TargetInfo {
     }
 }
 
-/// What runs in a target, as its guardian sees it.
-pub fn hooks(broker: &Arc<Broker>, target: &Target) -> Vec<TargetHook> {
-    join(broker, target, &target.report().unwrap_or_default())
+/// What runs in a target, as its guardian sees it; one sentence if the guardian cannot be asked.
+pub fn hooks(broker: &Arc<Broker>, target: &Target) -> Result<Vec<TargetHook>, String> {
+    Ok(join(broker, target, &target.report()?))
 }
 
 /// Joins what a guardian was told with what it sees.

@@ -21,6 +21,9 @@ const IDLE: Duration = Duration::from_secs(10);
 /// How long a client may take to say what it wants.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Bytes of stack of a thread that verifies and compiles programs.
+const STACK: usize = 16 << 20;
+
 /// Serves the socket until the broker is idle. `listener` is bound to `path`.
 pub fn serve(listener: UnixListener, path: &Path) -> io::Result<()> {
     let broker = Arc::new(Broker::new()?);
@@ -59,13 +62,14 @@ fn greet(broker: &Arc<Broker>, stream: UnixStream) {
     }
     broker.touch();
     let broker = broker.clone();
-    let spawned = std::thread::Builder::new()
+    let thread = std::thread::Builder::new()
         .name("client".into())
-        .spawn(move || {
-            if let Err(error) = serve_client(&broker, stream) {
-                tracing::warn!("a client failed: {error}");
-            }
-        });
+        .stack_size(STACK);
+    let spawned = thread.spawn(move || {
+        if let Err(error) = serve_client(&broker, stream) {
+            tracing::warn!("a client failed: {error}");
+        }
+    });
     if let Err(error) = spawned {
         tracing::warn!("no thread for a client: {error}");
     }
@@ -114,9 +118,24 @@ fn load(
     let stderr = fds.next();
     let session = broker.add_session(|id| Session::new(id, pid, command, broker.clone(), stderr));
     wire::send(stream, &Response::Done, &[])?;
+    let _end = EndOfSession {
+        broker,
+        id: session.id,
+    };
     session.run(&Listener::new(listener));
-    broker.remove_session(session.id);
     Ok(())
+}
+
+/// Removes the session however its thread ends.
+struct EndOfSession<'a> {
+    broker: &'a Broker,
+    id: u32,
+}
+
+impl Drop for EndOfSession<'_> {
+    fn drop(&mut self) {
+        self.broker.remove_session(self.id);
+    }
 }
 
 /// What can be said about a pid before anything is tried.
@@ -155,7 +174,7 @@ fn attach(broker: &Arc<Broker>, pid: i32) -> Result<Response, String> {
         None => broker.targets.add(broker, pid, Reason::Attach)?,
     };
     broker.targets.reconcile(broker, None)?;
-    let hooks = super::report::hooks(broker, &target);
+    let hooks = super::report::hooks(broker, &target)?;
     // Nothing of what is wanted has a place in the process: leave it as it was.
     if !hooks.is_empty() && hooks.iter().all(|hook| !hook.attached) {
         let reason = hooks.into_iter().find_map(|hook| hook.failure);

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::Failure;
 use crate::broker::protocol::{Envelope, Request, Response, VERSION};
@@ -17,6 +18,9 @@ use crate::sys::wire;
 
 /// How long a new broker may take to listen.
 const START_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A log that is longer when a broker starts is begun anew.
+const MAX_LOG: u64 = 1 << 20;
 
 /// The directory of the user's broker: `$BPFTIME_RUNTIME_DIR`, else `$XDG_RUNTIME_DIR/bpftime`,
 /// else `/tmp/bpftime-UID`. Created with mode 0700 if it is not there.
@@ -93,6 +97,9 @@ pub fn connect_or_start() -> Result<UnixStream, Failure> {
         .append(true)
         .open(&log)
         .map_err(cannot)?;
+    if stderr.metadata().is_ok_and(|meta| meta.len() > MAX_LOG) {
+        stderr.set_len(0).map_err(cannot)?;
+    }
     Command::new("/proc/self/exe")
         .arg("broker")
         .stdin(Stdio::null())
@@ -158,6 +165,10 @@ pub fn run_broker() -> Result<(), Failure> {
     let _ = nix::unistd::setsid();
     // Nobody of the same user reads its memory or takes its descriptors by accident.
     nix::sys::prctl::set_dumpable(false).map_err(|errno| failed(errno.into()))?;
+    // Each map takes four descriptors. Failure leaves the limit as it is.
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
     let directory = directory()?;
     let lock = File::create(directory.join("broker.lock")).map_err(failed)?;
     let path = socket_path(&directory);
