@@ -39,8 +39,8 @@ echo "As user $("${as_user[@]}" id -u), on Linux $(uname -r):"
 run bpftime verify malloc.bpf.o
 run bpftime run drop.bpf.o --packet in.pcap --repeat 1000
 
-show "./victim 6 2 1000 &   # runs before anything attaches"
-"${as_user[@]}" ./victim 6 2 1000 & other=$!
+show "./victim 3 2 1000 &   # runs before anything attaches"
+"${as_user[@]}" ./victim 3 2 1000 & other=$!
 pids+=("$other")
 background bpftime load ./malloc 4
 tool=$!
@@ -48,10 +48,10 @@ for _ in $(seq 100); do
   "${as_user[@]}" bpftime status --json 2>/dev/null | grep -q count_malloc && break
   sleep 0.05
 done
-background bpftime start ./victim 3 2 1000
+background bpftime start ./victim 2 2 1000
 started=$!
 run bpftime attach "$other"
-sleep 1
+sleep 0.5
 run bpftime status
 run bpftime map list
 run bpftime detach "$other"

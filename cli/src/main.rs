@@ -51,6 +51,11 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 Examples:
+  bpftime load ./tool                             an unmodified libbpf tool, without root
+  bpftime start ./victim                          its probes run in this command
+  bpftime attach PID                              and in a process that runs already
+  bpftime status                                  what is really attached where
+  bpftime map dump NAME                           what the programs have counted
   bpftime verify prog.bpf.o                       is it safe, and why not?
   bpftime run prog.bpf.o --packet in.pcap         what does it return, and how fast?
 
