@@ -28,9 +28,15 @@ static OPS: Ops = Ops {
     futex_wake,
 };
 
+/// Rounds of waiting for a lock of a map, the processor yielded between them. One round is lost
+/// whenever the lock's owner is preempted, which on a busy machine cost every seventh record of a
+/// ring buffer; these outlast some time slices (4 ms and more) of the threads that preempt.
+const LOCK_ROUNDS: u32 = 256;
+
 /// The `Env` of a slot. Cookie, function address and owner are written by the dispatchers.
 pub fn environment(slot: *mut ThreadSlot) -> Env {
-    let mut env = Env::new(&raw const OPS, Caller::new(0, Some(task::owner_alive)));
+    let caller = Caller::new(0, Some(task::owner_alive)).with_rounds(LOCK_ROUNDS);
+    let mut env = Env::new(&raw const OPS, caller);
     env.private = slot.cast();
     env
 }

@@ -12,6 +12,8 @@ use crate::header::state;
 #[derive(Clone, Copy)]
 #[repr(u64)]
 pub enum Call {
+    /// `sched_yield`: a living thread holds a lock of a map for long, so it does not run.
+    SchedYield = 24,
     /// `getpid`: once per process.
     GetPid = 39,
     /// `getuid`: `bpf_get_current_uid_gid`.

@@ -65,10 +65,20 @@ pub fn owner() -> u64 {
     }
 }
 
-/// Whether the owner of a lock may be alive.
+/// Whether the owner of a lock may be alive; if so, lets other threads run, as it is asked after
+/// waiting in vain: the owner was preempted, perhaps by this thread.
 pub unsafe extern "sysv64" fn owner_alive(owner: u64) -> bool {
     let flags = sys::config_word(offset_of!(Config, flags));
     let (process, thread) = (owner >> 32, owner & 0xffff_ffff);
+    if owner_exists(flags, process, thread) {
+        // SAFETY: takes no argument.
+        unsafe { sys::call(Call::SchedYield, [0; 6]) };
+        return true;
+    }
+    false
+}
+
+fn owner_exists(flags: u32, process: u64, thread: u64) -> bool {
     if flags & CONFIG_SAME_PID_NAMESPACE == 0 || process & 0x8000_0000 != 0 || thread == 0 {
         return true;
     }

@@ -44,7 +44,7 @@ pub fn create(request: &Request<'_>, attr: &Attr) -> Answer {
             broker.random()
         },
     };
-    if !Geometry::is_implemented(map_type) {
+    if !Geometry::is_implemented(map_type) && map_type != MapType::Unspec {
         let kind = map_type.name();
         request.session.say(&format!(
             "map {name:?}: maps of type {kind} are not implemented"

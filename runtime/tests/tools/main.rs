@@ -9,6 +9,7 @@
 
 mod agreement;
 mod events;
+mod hostile;
 mod lifetime;
 mod stage;
 
@@ -22,7 +23,7 @@ pub(crate) struct Skipped(pub(crate) String);
 
 type Test = fn() -> Result<(), Skipped>;
 
-const TESTS: [(&str, Test); 5] = [
+const TESTS: [(&str, Test); 6] = [
     (
         "calls_agree_with_the_kernel",
         agreement::calls_agree_with_the_kernel,
@@ -30,6 +31,10 @@ const TESTS: [(&str, Test); 5] = [
     (
         "programs_hear_of_every_call",
         events::programs_hear_of_every_call,
+    ),
+    (
+        "the_broker_survives_random_calls",
+        hostile::the_broker_survives_random_calls,
     ),
     (
         "bpftool_sees_the_objects",
@@ -64,6 +69,9 @@ fn main() -> ExitCode {
         },
         Some("attach") => told(ask::attach(words[1].parse().expect("a pid")).map(drop)),
         Some("detach") => told(detach::detach(words[1].parse().expect("a pid"))),
+        Some("broker-pid") => {
+            told(ask::status().map(|status| println!("{}", status.map_or(0, |s| s.broker_pid))))
+        }
         Some("maps") => told(ask::maps().map(|maps| println!("{}", maps.len()))),
         _ => run_tests(words.iter().find(|word| !word.starts_with('-'))),
     }
