@@ -15,8 +15,17 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use super::event::EventKind;
 use super::map::Map;
 
-/// How long a thread waits before it looks whether its map is still there.
+/// How long a thread waits at most before it looks whether its map is still there.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How soon after a wake-up a thread looks whether its consumer has missed a record; twice as long
+/// each time that nothing has come, up to [`PATIENCE`].
+///
+/// A consumer publishes its position without a barrier before it looks at the next record, so that
+/// it can find the record busy while the producer, which commits it, still sees the old position
+/// and wakes nobody. Where the kernel's own ring buffer is waited for, `epoll_wait` looks at the
+/// positions again before it sleeps; an eventfd cannot.
+const SECOND_LOOK: Duration = Duration::from_millis(1);
 
 /// A new eventfd.
 pub fn event_fd() -> Result<EventFd, Errno> {
@@ -46,6 +55,7 @@ pub fn watch(map: &Arc<Map>) {
 
 fn wait_until_gone(weak: &Weak<Map>) {
     let mut seen = None;
+    let mut patience = SECOND_LOOK;
     while let Some(map) = weak.upgrade() {
         let handle = map.handle();
         if seen.is_none() {
@@ -56,12 +66,25 @@ fn wait_until_gone(weak: &Weak<Map>) {
         // SAFETY: not null (checked by `watch`), and `map` keeps the memory mapped.
         let word = unsafe { &*handle.wake_word() };
         let now = word.load(Ordering::SeqCst);
-        if seen.is_some_and(|seen| seen != now) {
+        if seen != Some(now) {
+            // Also the first time: what came before this thread waited woke nobody.
             raise_all(&map);
+            patience = SECOND_LOOK;
+        } else {
+            if has_unread(&map) {
+                raise(&map.wake);
+            }
+            patience = PATIENCE.min(patience * 2);
         }
         seen = Some(now);
-        futex_wait(word, now, PATIENCE);
+        futex_wait(word, now, patience);
     }
+}
+
+/// Whether a ring buffer has records that its consumer has not read, committed or not.
+fn has_unread(map: &Map) -> bool {
+    const AVAILABLE: u64 = 0;
+    map.geometry().map_type == MapType::RingBuf && map.handle().query(AVAILABLE) != 0
 }
 
 /// Wakes every tool that waits for the map.
