@@ -129,6 +129,9 @@ fn uprobe(request: &Request<'_>, attr: &EventAttr, offset: u64, pid: i32) -> Res
             return Err(Errno::EACCES);
         }
     }
+    if attr.config1 == 0 {
+        return Err(Errno::EINVAL);
+    }
     let path = request.call.read_path(attr.config1)?;
     let path = file_path(request, Path::new(std::ffi::OsStr::from_bytes(&path)))?;
     let len = std::fs::metadata(&path)
@@ -149,7 +152,13 @@ fn uprobe(request: &Request<'_>, attr: &EventAttr, offset: u64, pid: i32) -> Res
 fn file_path(request: &Request<'_>, path: &Path) -> Result<PathBuf, Errno> {
     let io = |error: std::io::Error| errno_of(&error);
     let tid = request.call.tid;
-    let seen = if path.is_absolute() {
+    let own = ["/proc/self", "/proc/thread-self"]
+        .iter()
+        .find_map(|own| path.strip_prefix(own).ok());
+    let seen = if let Some(rest) = own {
+        // The tool's own, not the broker's.
+        PathBuf::from(format!("/proc/{tid}")).join(rest)
+    } else if path.is_absolute() {
         PathBuf::from(format!("/proc/{tid}/root")).join(path.strip_prefix("/").unwrap_or(path))
     } else {
         PathBuf::from(format!("/proc/{tid}/cwd")).join(path)

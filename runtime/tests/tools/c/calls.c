@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/perf_event.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -236,6 +237,41 @@ static void batches(void)
 	attr.batch.flags = 0;
 	attr.batch.elem_flags = 1;
 	say("batch elem flags", bpf(BPF_MAP_LOOKUP_BATCH, sizeof(attr)));
+	close(map);
+
+	map = create("batch large create", BPF_MAP_TYPE_HASH, 4, 8, 1000, 0);
+	for (key = 0; key < 1000; key++) {
+		value = key;
+		elem(BPF_MAP_UPDATE_ELEM, map, &key, &value, 0);
+	}
+	for (int deleting = 0; deleting < 2; deleting++) {
+		int command = deleting ? BPF_MAP_LOOKUP_AND_DELETE_BATCH : BPF_MAP_LOOKUP_BATCH;
+		uint32_t many_keys[64];
+		uint64_t many_values[64], sum = 0, number = 0;
+		bool first = true;
+
+		do {
+			memset(&attr, 0, sizeof(attr));
+			attr.batch.map_fd = (unsigned int)map;
+			attr.batch.keys = (unsigned long)many_keys;
+			attr.batch.values = (unsigned long)many_values;
+			attr.batch.count = 64;
+			attr.batch.in_batch = first ? 0 : (unsigned long)&in;
+			attr.batch.out_batch = (unsigned long)&out;
+			result = bpf(command, sizeof(attr));
+			if (result < 0 && errno != ENOENT)
+				break;
+			for (key = 0; key < attr.batch.count; key++)
+				sum += many_values[key];
+			number += attr.batch.count;
+			in = out;
+			first = false;
+		} while (result == 0);
+		say(deleting ? "batch large delete" : "batch large", result);
+		say_value("elements", number);
+		say_value("sum", sum);
+	}
+	say("batch large empty", elem(BPF_MAP_GET_NEXT_KEY, map, NULL, &key, 0));
 	close(map);
 
 	map = create("batch array create", BPF_MAP_TYPE_ARRAY, 4, 8, 5, 0);
@@ -472,6 +508,100 @@ static void events(void)
 	}));
 }
 
+__attribute__((noinline)) static void probed(void)
+{
+	__asm__ volatile("nop; nop; nop; nop; nop; nop");
+}
+
+// Offset in the file of an address in this program.
+static uint64_t file_offset(const void *address)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	unsigned long start, end, offset, found = 0;
+	char line[512];
+
+	while (fgets(line, sizeof(line), maps))
+		if (sscanf(line, "%lx-%lx %*s %lx", &start, &end, &offset) == 3 &&
+		    (unsigned long)address >= start && (unsigned long)address < end)
+			found = (unsigned long)address - start + offset;
+	fclose(maps);
+	return found;
+}
+
+static int uprobe(const char *label, const char *path, uint64_t offset, bool returns, int pid, int cpu)
+{
+	struct perf_event_attr event;
+	char text[16] = "";
+	int fd = open("/sys/bus/event_source/devices/uprobe/type", O_RDONLY);
+
+	if (read(fd, text, sizeof(text) - 1) < 0)
+		text[0] = 0;
+	close(fd);
+	memset(&event, 0, sizeof(event));
+	event.size = sizeof(event);
+	event.type = (unsigned int)atoi(text);
+	event.config = returns;
+	event.config1 = (unsigned long)path;
+	event.config2 = offset;
+	fd = (int)syscall(SYS_perf_event_open, &event, pid, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+	say(label, fd);
+	return fd;
+}
+
+static void uprobes(void)
+{
+	uint64_t offset = file_offset((const void *)probed);
+	int entry = uprobe("uprobe", "/proc/self/exe", offset, false, -1, 0);
+	int ret = uprobe("uretprobe", "/proc/self/exe", offset, true, getpid(), -1);
+	int kprobe = (int)load(BPF_PROG_TYPE_KPROBE, exit_0, 2, "GPL");
+	int filter = (int)load(BPF_PROG_TYPE_SOCKET_FILTER, exit_0, 2, "GPL");
+	struct bpf_link_info info;
+	int link;
+
+	uprobe("uprobe of nobody", "/proc/self/exe", offset, false, -1, -1);
+	uprobe("uprobe in no file", "/no/such/file", offset, false, -1, 0);
+	uprobe("uprobe in a directory", "/", 0, false, -1, 0);
+	uprobe("uprobe at no path", NULL, 0, false, -1, 0);
+	uprobe("uprobe of a process that is gone", "/proc/self/exe", offset, false, 0x3fffff, -1);
+
+	say("set program of another type", ioctl(entry, PERF_EVENT_IOC_SET_BPF, filter));
+	say("set nothing", ioctl(entry, PERF_EVENT_IOC_SET_BPF, 1000));
+	say("disable", ioctl(entry, PERF_EVENT_IOC_DISABLE, 0));
+	say("set program", ioctl(entry, PERF_EVENT_IOC_SET_BPF, kprobe));
+	say("set program again", ioctl(entry, PERF_EVENT_IOC_SET_BPF, kprobe));
+
+	ioctl(ret, PERF_EVENT_IOC_DISABLE, 0);
+	memset(&attr, 0, sizeof(attr));
+	attr.link_create.target_fd = (unsigned int)ret;
+	attr.link_create.attach_type = BPF_PERF_EVENT;
+	attr.link_create.prog_fd = (unsigned int)filter;
+	say("link program of another type", bpf(BPF_LINK_CREATE, sizeof(attr)));
+	attr.link_create.prog_fd = (unsigned int)kprobe;
+	attr.link_create.flags = 1;
+	say("link with flags", bpf(BPF_LINK_CREATE, sizeof(attr)));
+	attr.link_create.flags = 0;
+	attr.link_create.attach_type = BPF_CGROUP_INET_INGRESS;
+	say("link with another attach type", bpf(BPF_LINK_CREATE, sizeof(attr)));
+	attr.link_create.attach_type = BPF_PERF_EVENT;
+	link = (int)bpf(BPF_LINK_CREATE, sizeof(attr));
+	say("link", link);
+	memset(&attr, 0, sizeof(attr));
+	memset(&info, 0, sizeof(info));
+	attr.info.bpf_fd = (unsigned int)link;
+	attr.info.info_len = sizeof(info);
+	attr.info.info = (unsigned long)&info;
+	say("link info", bpf(BPF_OBJ_GET_INFO_BY_FD, sizeof(attr)));
+	say_value("link type", info.type);
+	say_value("link has program", info.prog_id != 0);
+	memset(&attr, 0, sizeof(attr));
+	attr.link_detach.link_fd = (unsigned int)link;
+	say("link detach", bpf(BPF_LINK_DETACH, sizeof(attr)));
+	close(link);
+	close(entry);
+	close(ret);
+	probed();
+}
+
 static void surroundings(void)
 {
 	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
@@ -509,6 +639,7 @@ int main(void)
 	mapping();
 	programs();
 	events();
+	uprobes();
 	surroundings();
 	return 0;
 }
