@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use bpftime_abi::target::CONTROL_NAME;
+use bpftime_abi::target::{CONTROL_MAGIC, CONTROL_NAME};
 use bpftime_attach::inject::{Image, InjectOptions, Injection, Link, LinkSpec, Module, When};
-use bpftime_attach::{Maps, Stopped};
+use bpftime_attach::{FileId, Maps, Stopped, Target};
 
 use super::objects::Objects;
 use super::protocol::{RingPlace, Wanted};
@@ -107,6 +107,23 @@ impl Inside {
         self.modules.get(&wanted.path)
     }
 
+    /// Whether everything that is wanted is attached, and still there: a glance that costs little.
+    pub fn is_settled(&self, target: &Target) -> bool {
+        if !self
+            .wanted
+            .iter()
+            .all(|wanted| self.links.contains_key(&wanted.key))
+        {
+            return false;
+        }
+        // Another program has other memory there, or none.
+        self.injection.as_ref().is_none_or(|injection| {
+            let mut magic = [0; 8];
+            target.read(injection.control_address(), &mut magic).is_ok()
+                && u64::from_le_bytes(magic) == CONTROL_MAGIC
+        })
+    }
+
     /// Notices that the target has executed another program, with whose memory everything went.
     pub fn notice_exec(&mut self, maps: &Maps) {
         let Some(injection) = &self.injection else {
@@ -165,7 +182,9 @@ impl Inside {
     }
 
     fn open_module(&mut self, wanted: &Wanted) -> Result<(), Sentence> {
-        if !self.modules.contains_key(&wanted.path) {
+        // A file that was replaced since is another one.
+        let current = FileId::of(&wanted.path).ok();
+        if self.modules.get(&wanted.path).map(Module::id) != current || current.is_none() {
             let module = Module::open(&wanted.path).map_err(|error| error.to_string())?;
             self.modules.insert(wanted.path.clone(), module);
         }

@@ -223,7 +223,9 @@ impl Guardian {
                 return End::Exited;
             }
             if !message {
-                self.change(target);
+                if !self.inside.is_settled(target) {
+                    self.change(target);
+                }
             } else if let Some(end) = self.take_message(Some(target)) {
                 return end;
             }
