@@ -75,7 +75,7 @@ pub(crate) enum Assertion {
     /// The memory may be accessed.
     Accessible(Access),
     /// The value may be stored there; follows [`Self::Accessible`].
-    Storable { access: Access, src: Reg },
+    Storable { access: Access, src: Operand },
     /// The value may be an operand of an atomic operation.
     AtomicOperand { access: Access, src: Reg },
     /// The 64-bit immediate is one that can be loaded.
@@ -171,10 +171,11 @@ pub(crate) fn assertions(insn: &Instruction) -> Vec<Assertion> {
             if let Operand::Reg(src) = src {
                 list.push(A::Initialized(src));
             }
-            list.extend([A::Initialized(base), A::Accessible(access)]);
-            if let Operand::Reg(src) = src {
-                list.push(A::Storable { access, src });
-            }
+            list.extend([
+                A::Initialized(base),
+                A::Accessible(access),
+                A::Storable { access, src },
+            ]);
             list
         }
         Instruction::LoadAcquire {
@@ -214,7 +215,10 @@ pub(crate) fn assertions(insn: &Instruction) -> Vec<Assertion> {
                 A::Initialized(src),
                 A::Initialized(base),
                 A::Accessible(access),
-                A::Storable { access, src },
+                A::Storable {
+                    access,
+                    src: Operand::Reg(src),
+                },
             ]
         }
         Instruction::Atomic {

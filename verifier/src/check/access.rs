@@ -1,9 +1,9 @@
 //! Loads, stores and atomic operations.
 
-use bpftime_isa::{CtxFieldKind, Reg, Size};
+use bpftime_isa::{CtxFieldKind, Operand, Size};
 
-use super::Failure;
 use super::region::{MemoryArgument, in_region, offset_of};
+use super::{Failure, operand};
 use crate::assertion::{Access, AccessKind};
 use crate::diagnostic::Code;
 use crate::domain::stack::{self, Found};
@@ -198,62 +198,72 @@ pub(super) fn storable(
     env: &Env<'_>,
     state: &State,
     access: &Access,
-    src: Reg,
+    src: Operand,
 ) -> Result<(), Failure> {
-    let value = state.reg(src);
+    let value = operand(state, src);
     let target = state.reg(access.base);
-    if let Kind::Stack { frame } = target.kind {
-        if value.may_be_pointer() && access.size != Size::DW {
-            if env.options.allow_ptr_leaks && value.kind != Kind::Any {
-                return Err(Failure::new(
-                    Code::StackSpill,
-                    "a store of all 8 bytes of a pointer",
-                    format!("{} bytes of {value}", access.size.bytes()),
-                    "invalid size of register spill",
-                ));
-            }
-            return Err(leak(src, "the stack in part"));
-        }
-        let running = state.depth() - 1;
-        if matches!(value.kind, Kind::Stack { .. }) && usize::from(frame) != running {
-            return Err(Failure::new(
-                Code::StackSpill,
-                "no pointer to a stack in the stack of a caller",
-                value.to_string(),
-                "cannot spill pointers to stack into stack frame of the caller",
-            ));
-        }
-        let argument = argument(state, access);
-        let (least, most) = offset_of(&argument);
-        let partial = state.frame(frame.into()).is_some_and(|frame| {
-            let at = (stack::SIZE as i64 + least).max(0) as usize;
-            let span = (most - least).max(0) as usize + access.size.bytes() as usize;
-            frame
-                .stack
-                .overlapping(at, span)
-                .any(|cell| !cell.value.is_scalar())
-        });
-        if partial && !env.options.allow_ptr_leaks && (access.size != Size::DW || least != most) {
-            return Err(Failure::new(
-                Code::StackSpill,
-                "a store over all of a stored pointer or nothing of it",
-                format!("{} bytes at offset {least}", access.size.bytes()),
-                "attempt to corrupt spilled pointer on stack",
-            ));
+    let Kind::Stack { frame } = target.kind else {
+        if value.may_be_pointer() && !env.options.allow_ptr_leaks {
+            return Err(leak(src, target.kernel_kind()));
         }
         return Ok(());
+    };
+    if value.may_be_pointer() && access.size != Size::DW {
+        if env.options.allow_ptr_leaks && value.kind != Kind::Any {
+            return Err(Failure::new(
+                Code::StackSpill,
+                "a store of all 8 bytes of a pointer",
+                format!("{} bytes of {value}", access.size.bytes()),
+                "invalid size of register spill",
+            ));
+        }
+        return Err(leak(src, "the stack in part"));
     }
-    if value.may_be_pointer() && !env.options.allow_ptr_leaks {
-        return Err(leak(src, target.kernel_kind()));
+    let running = state.depth() - 1;
+    if matches!(value.kind, Kind::Stack { .. }) && usize::from(frame) != running {
+        return Err(Failure::new(
+            Code::StackSpill,
+            "no pointer to a stack in the stack of a caller",
+            value.to_string(),
+            "cannot spill pointers to stack into stack frame of the caller",
+        ));
     }
-    Ok(())
+    if env.options.allow_ptr_leaks {
+        return Ok(());
+    }
+    // What is left of a pointer that is overwritten in part, or of one that was stored at one of
+    // several places, counts as numbers, so that reading it would reveal bits of the pointer.
+    let argument = argument(state, access);
+    let (least, most) = offset_of(&argument);
+    let whole = access.size == Size::DW && least == most;
+    let overwritten = state.frame(frame.into()).is_some_and(|frame| {
+        let at = (stack::SIZE as i64 + least).max(0) as usize;
+        let span = (most - least).max(0) as usize + access.size.bytes() as usize;
+        frame
+            .stack
+            .overlapping(at, span)
+            .any(|cell| !cell.value.is_scalar())
+    });
+    if whole || !(overwritten || value.may_be_pointer()) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Code::StackSpill,
+        "a store of a pointer at a known place, and over all of a stored pointer or nothing of it",
+        format!("{} bytes at offset {least}", access.size.bytes()),
+        "attempt to corrupt spilled pointer on stack",
+    ))
 }
 
-fn leak(src: Reg, place: &str) -> Failure {
+fn leak(src: Operand, place: &str) -> Failure {
+    let (name, number) = match src {
+        Operand::Reg(reg) => (reg.to_string(), reg.index()),
+        Operand::Imm(imm) => (imm.to_string(), 0),
+    };
     Failure::new(
         Code::PointerLeak,
-        format!("a number in {src}"),
+        format!("a number in {name}"),
         format!("a pointer stored to {place}"),
-        format!("R{} leaks addr into {place}", src.index()),
+        format!("R{number} leaks addr into {place}"),
     )
 }

@@ -1,11 +1,12 @@
 //! Calls of helpers, and what programs may return.
 
+use bpftime_abi::map_type::create_flags::BPF_F_RDONLY_PROG;
 use bpftime_isa::{ArgType, HelperProto, MapDef, ProgType, Reg, RetType, helper as table};
 
-use super::region::{MemoryArgument, in_region, offset_of};
+use super::argument_memory::{fixed_memory_aligned, memory_contents};
+use super::region::{MemoryArgument, in_region};
 use super::{Failure, map_use};
 use crate::diagnostic::Code;
-use crate::domain::stack;
 use crate::domain::state::State;
 use crate::domain::value::{Kind, Value};
 use crate::env::Env;
@@ -14,9 +15,6 @@ use crate::env::Env;
 pub(crate) const ARGUMENT_REGS: [Reg; 5] = [Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5];
 
 const TAIL_CALL: u32 = 12;
-
-/// Helpers that the kernel lets read packet memory (`pkt_access` in their prototypes).
-const PACKET_READERS: [u32; 7] = [1, 2, 3, 28, 87, 112, 161];
 
 /// Largest size that the kernel lets a helper use (`BPF_MAX_VAR_SIZ`).
 const MAX_SIZE: u64 = 1 << 29;
@@ -185,7 +183,8 @@ fn check_argument(
             }
             _ => Err(refuse(reg, value, "map_ptr")),
         },
-        ArgType::Ctx => {
+        ArgType::CtxOrNull if value.as_constant() == Some(0) => Ok(()),
+        ArgType::Ctx | ArgType::CtxOrNull => {
             if value.kind == Kind::Ctx && without_offset {
                 Ok(())
             } else if value.kind == Kind::Ctx {
@@ -230,20 +229,40 @@ fn check_argument(
         },
         ArgType::Func => Err(unsupported(proto, "callbacks")),
         ArgType::Unsupported(what) => Err(unsupported(proto, what)),
-        // Memory and sizes are checked together.
-        _ => Ok(()),
+        // Checked by `memory_arguments`, and sizes with the memory before them. All kinds are
+        // named here and there, so that a new one cannot go unchecked.
+        ArgType::MapKey
+        | ArgType::MapValue
+        | ArgType::MapValueOrNull
+        | ArgType::UninitMapValue
+        | ArgType::MemRead
+        | ArgType::MemReadOrNull
+        | ArgType::MemWrite
+        | ArgType::MemWriteOrNull
+        | ArgType::UninitMem
+        | ArgType::UninitMemOrNull
+        | ArgType::FixedMemRead(_)
+        | ArgType::FixedMemReadWrite(_)
+        | ArgType::FixedMemWrite(_)
+        | ArgType::ConstSize
+        | ArgType::ConstSizeOrZero
+        | ArgType::None => Ok(()),
     }
 }
 
 /// A NUL-terminated string in a read-only map whose contents are known.
+///
+/// `initial` is the only value of a map of one entry; in a larger map the pointer may be to another
+/// value, and a map that programs may write does not keep its NUL.
 fn constant_string(env: &Env<'_>, reg: Reg, value: &Value) -> Result<(), Failure> {
     let Kind::MapValue { map } = value.kind else {
         return Err(refuse(reg, value, "map_value"));
     };
     let string = env
         .map(map)
-        .filter(|map| map.frozen && !value.nullable)
-        .and_then(|map| map.initial.as_deref())
+        .filter(|map| map.frozen && map.flags & BPF_F_RDONLY_PROG != 0)
+        .filter(|map| map.max_entries == 1 && !value.nullable)
+        .and_then(|map| map.initial.as_deref()?.get(..map.value_size as usize))
         .zip(value.constant_offset())
         .and_then(|(bytes, offset)| bytes.get(usize::try_from(offset).ok()?..));
     match string {
@@ -302,14 +321,18 @@ pub(crate) fn memory_arguments(
             }
             ArgType::FixedMemRead(size) => ((size.into(), size.into()), true, false),
             ArgType::FixedMemWrite(size) => ((size.into(), size.into()), false, true),
+            ArgType::FixedMemReadWrite(size) => ((size.into(), size.into()), true, true),
             ArgType::MemRead
             | ArgType::MemReadOrNull
             | ArgType::MemWrite
+            | ArgType::MemWriteOrNull
             | ArgType::UninitMem
             | ArgType::UninitMemOrNull => {
                 let sizes = size_argument(state, proto, position)?;
-                let nullable =
-                    matches!(argument, ArgType::MemReadOrNull | ArgType::UninitMemOrNull);
+                let nullable = matches!(
+                    argument,
+                    ArgType::MemReadOrNull | ArgType::MemWriteOrNull | ArgType::UninitMemOrNull
+                );
                 if null && nullable && sizes == (0, 0) {
                     continue;
                 }
@@ -325,7 +348,21 @@ pub(crate) fn memory_arguments(
                 let reads = !matches!(argument, ArgType::UninitMem | ArgType::UninitMemOrNull);
                 (sizes, reads, writes)
             }
-            _ => continue,
+            // Not memory, or judged by `check_argument`.
+            ArgType::None
+            | ArgType::Anything
+            | ArgType::Scalar
+            | ArgType::ConstMapPtr
+            | ArgType::ConstSize
+            | ArgType::ConstSizeOrZero
+            | ArgType::ConstAllocSize
+            | ArgType::Ctx
+            | ArgType::CtxOrNull
+            | ArgType::RingBufMem
+            | ArgType::ConstStr
+            | ArgType::Func
+            | ArgType::StackOrNull
+            | ArgType::Unsupported(_) => continue,
         };
         list.push(MemoryArgument {
             reg,
@@ -399,94 +436,4 @@ fn size_argument(
         );
     }
     Ok((least, most))
-}
-
-/// Helpers read and write numbers of a fixed size at once, so these are aligned.
-fn fixed_memory_aligned(proto: &HelperProto, memory: &MemoryArgument) -> Result<(), Failure> {
-    let position = ARGUMENT_REGS.iter().position(|reg| *reg == memory.reg);
-    let argument = position.and_then(|position| proto.args.get(position));
-    let size = match argument {
-        Some(ArgType::FixedMemRead(size) | ArgType::FixedMemWrite(size)) => u64::from(*size),
-        _ => return Ok(()),
-    };
-    let bits = memory.offset().bits;
-    let misaligned = matches!(size, 2 | 4 | 8) && (bits.value | bits.mask) & (size - 1) != 0;
-    if !misaligned {
-        return Ok(());
-    }
-    Err(Failure::new(
-        Code::HelperArgument,
-        format!("memory aligned to {size} bytes in {}", memory.reg),
-        memory.pointer.to_string(),
-        format!(
-            "misaligned {}access off {}+0 size {size}",
-            if matches!(memory.pointer.kind, Kind::Stack { .. }) {
-                "stack "
-            } else {
-                ""
-            },
-            memory.pointer.delta
-        ),
-    ))
-}
-
-/// What the helper finds in memory that it reads.
-fn memory_contents(
-    env: &Env<'_>,
-    state: &State,
-    proto: &HelperProto,
-    memory: &MemoryArgument,
-) -> Result<(), Failure> {
-    match memory.pointer.kind {
-        Kind::Packet | Kind::PacketMeta => {
-            if PACKET_READERS.contains(&proto.id) && !proto.changes_packet {
-                return Ok(());
-            }
-            Err(Failure::new(
-                Code::HelperArgument,
-                format!("memory outside the packet in {}", memory.reg),
-                memory.pointer.to_string(),
-                "helper access to the packet is not allowed",
-            ))
-        }
-        Kind::Stack { frame } => {
-            let (least, most) = offset_of(memory);
-            let at = (stack::SIZE as i64 + least).max(0) as usize;
-            let span = (most - least).max(0) as usize + memory.most as usize;
-            let Some(frame) = state.frame(frame.into()) else {
-                return Ok(());
-            };
-            if memory.reads && !env.options.allow_uninit_stack && !frame.stack.is_written(at, span)
-            {
-                return Err(Failure::new(
-                    Code::StackUninit,
-                    format!("{} bytes from {least} written before", memory.most),
-                    "some were not written on some path",
-                    format!(
-                        "invalid indirect read from stack R{} off {least}+0 size {}",
-                        memory.reg.index(),
-                        memory.most
-                    ),
-                ));
-            }
-            let pointer = frame
-                .stack
-                .overlapping(at, span)
-                .any(|cell| !cell.value.is_scalar());
-            if pointer && !env.options.allow_ptr_leaks {
-                return Err(Failure::new(
-                    Code::PointerLeak,
-                    "no pointers in memory that a helper uses",
-                    format!("one within {} bytes from {least}", memory.most),
-                    format!(
-                        "invalid indirect read from stack R{} off {least}+0 size {}",
-                        memory.reg.index(),
-                        memory.most
-                    ),
-                ));
-            }
-            Ok(())
-        }
-        _ => Ok(()),
-    }
 }

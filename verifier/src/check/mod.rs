@@ -1,6 +1,7 @@
 //! Judges assertions on states. Changes nothing.
 
 mod access;
+mod argument_memory;
 mod call;
 mod exit;
 mod map_use;

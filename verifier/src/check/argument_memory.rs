@@ -1,0 +1,112 @@
+//! Alignment and contents of the memory that helpers use.
+
+use bpftime_isa::{ArgType, HelperProto};
+
+use super::Failure;
+use super::call::ARGUMENT_REGS;
+use super::region::{MemoryArgument, offset_of};
+use crate::diagnostic::Code;
+use crate::domain::stack;
+use crate::domain::state::State;
+use crate::domain::value::Kind;
+use crate::env::Env;
+
+/// Helpers that the kernel lets read packet memory (`pkt_access` in their prototypes).
+const PACKET_READERS: [u32; 7] = [1, 2, 3, 28, 87, 112, 161];
+
+/// Helpers read and write numbers of a fixed size at once, so these are aligned.
+pub(super) fn fixed_memory_aligned(
+    proto: &HelperProto,
+    memory: &MemoryArgument,
+) -> Result<(), Failure> {
+    let position = ARGUMENT_REGS.iter().position(|reg| *reg == memory.reg);
+    let argument = position.and_then(|position| proto.args.get(position));
+    let size = match argument {
+        Some(
+            ArgType::FixedMemRead(size)
+            | ArgType::FixedMemReadWrite(size)
+            | ArgType::FixedMemWrite(size),
+        ) => u64::from(*size),
+        _ => return Ok(()),
+    };
+    let bits = memory.offset().bits;
+    let misaligned = matches!(size, 2 | 4 | 8) && (bits.value | bits.mask) & (size - 1) != 0;
+    if !misaligned {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Code::HelperArgument,
+        format!("memory aligned to {size} bytes in {}", memory.reg),
+        memory.pointer.to_string(),
+        format!(
+            "misaligned {}access off {}+0 size {size}",
+            if matches!(memory.pointer.kind, Kind::Stack { .. }) {
+                "stack "
+            } else {
+                ""
+            },
+            memory.pointer.delta
+        ),
+    ))
+}
+
+/// What the helper finds in memory that it reads.
+pub(super) fn memory_contents(
+    env: &Env<'_>,
+    state: &State,
+    proto: &HelperProto,
+    memory: &MemoryArgument,
+) -> Result<(), Failure> {
+    match memory.pointer.kind {
+        Kind::Packet | Kind::PacketMeta => {
+            if PACKET_READERS.contains(&proto.id) && !proto.changes_packet {
+                return Ok(());
+            }
+            Err(Failure::new(
+                Code::HelperArgument,
+                format!("memory outside the packet in {}", memory.reg),
+                memory.pointer.to_string(),
+                "helper access to the packet is not allowed",
+            ))
+        }
+        Kind::Stack { frame } => {
+            let (least, most) = offset_of(memory);
+            let at = (stack::SIZE as i64 + least).max(0) as usize;
+            let span = (most - least).max(0) as usize + memory.most as usize;
+            let Some(frame) = state.frame(frame.into()) else {
+                return Ok(());
+            };
+            if memory.reads && !env.options.allow_uninit_stack && !frame.stack.is_written(at, span)
+            {
+                return Err(Failure::new(
+                    Code::StackUninit,
+                    format!("{} bytes from {least} written before", memory.most),
+                    "some were not written on some path",
+                    format!(
+                        "invalid indirect read from stack R{} off {least}+0 size {}",
+                        memory.reg.index(),
+                        memory.most
+                    ),
+                ));
+            }
+            let pointer = frame
+                .stack
+                .overlapping(at, span)
+                .any(|cell| !cell.value.is_scalar());
+            if pointer && !env.options.allow_ptr_leaks {
+                return Err(Failure::new(
+                    Code::PointerLeak,
+                    "no pointers in memory that a helper uses",
+                    format!("one within {} bytes from {least}", memory.most),
+                    format!(
+                        "invalid indirect read from stack R{} off {least}+0 size {}",
+                        memory.reg.index(),
+                        memory.most
+                    ),
+                ));
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
