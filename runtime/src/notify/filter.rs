@@ -82,7 +82,7 @@ const fn number(call: libc::c_long) -> u32 {
 /// - x32 numbers get `ENOSYS`: they reach the same functions under other numbers.
 /// - `geteuid` says 0: tools for kernel eBPF refuse to start for anyone else.
 /// - Raising `RLIMIT_MEMLOCK` succeeds: maps here are not locked memory.
-/// - perf `ioctl`s and [`HANDED_OVER`] go to the broker; all else runs.
+/// - perf `ioctl`s and the calls of `HANDED_OVER` go to the broker; all else runs.
 pub fn program() -> Vec<sock_filter> {
     let mut code = vec![
         statement(LOAD, ARCH),

@@ -1,6 +1,6 @@
 //! Thin wrappers of the system calls that the runtime needs.
 //!
-//! - [`file`]: anonymous files, seals, file identity
+//! - [`mod@file`]: anonymous files, seals, file identity
 //! - [`mapping`]: shared mappings
 //! - [`pidfd`]: processes by descriptor, and descriptors of other processes
 //! - [`process`]: facts about a process from procfs
