@@ -51,6 +51,16 @@ pub(super) fn helper(env: &Env<'_>, state: &State, id: u32) -> Result<(), Failur
     if let RetType::Unsupported(what) = proto.ret {
         return Err(unsupported(proto, what));
     }
+    // The program called would return to the subprogram's caller, with any result and with the
+    // packet moved, which no state says.
+    if id == TAIL_CALL && state.depth() > 1 {
+        return Err(Failure::new(
+            Code::UnsupportedCall,
+            "a tail call in the main program",
+            "one in a subprogram",
+            "tail_call is only allowed in functions that return 'int'",
+        ));
+    }
     if id == TAIL_CALL
         && let Some(held) = state.references.first()
     {

@@ -21,6 +21,15 @@ pub(super) fn legacy_packet(env: &Env<'_>, state: &State) -> Result<(), Failure>
             "BPF_LD_[ABS|IND] instructions not allowed for this program type",
         ));
     }
+    // Where the packet is too short it returns 0 to the subprogram's caller, which no state says.
+    if state.depth() > 1 {
+        return Err(Failure::new(
+            Code::UnsupportedInstruction,
+            "legacy packet access in the main program",
+            "one in a subprogram",
+            "LD_ABS is only allowed in functions that return 'int'",
+        ));
+    }
     if let Some(held) = state.references.first() {
         return Err(Failure::new(
             Code::UnreleasedReference,
