@@ -16,7 +16,7 @@ pub(crate) fn summary(series: &[f64]) -> Summary {
     sorted.sort_by(f64::total_cmp);
     let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
     let middle = sorted.len() / 2;
-    let median = if sorted.len() % 2 == 0 && middle > 0 {
+    let median = if sorted.len().is_multiple_of(2) && middle > 0 {
         f64::midpoint(at(middle - 1), at(middle))
     } else {
         at(middle)

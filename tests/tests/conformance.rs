@@ -50,7 +50,10 @@ fn every_vector_gives_its_result_in_every_engine() {
     let mut names: Vec<_> = fs::read_dir(folder.join("bpf_conformance"))
         .expect("the vectors can be listed")
         .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "data"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "data")
+        })
         .collect();
     names.sort();
     for path in names {
@@ -140,7 +143,11 @@ fn in_verified_engines(vector: &Vector) -> Result<(), Failure> {
     let wrong = |what: String| Failure::Wrong(what);
     let expected_memory = match in_checked_interpreter(vector) {
         Ok((_, memory)) => memory,
-        Err(error) => return Err(wrong(format!("accepted, but stopped when checked: {error}"))),
+        Err(error) => {
+            return Err(wrong(format!(
+                "accepted, but stopped when checked: {error}"
+            )));
+        }
     };
     let code = jit::compile(&verified).map_err(|error| wrong(error.to_string()))?;
     let executable = Executable::load(code).map_err(|error| wrong(error.to_string()))?;
@@ -154,7 +161,9 @@ fn in_verified_engines(vector: &Vector) -> Result<(), Failure> {
         .map_err(|error| wrong(format!("{engine}: {error}")))?;
         if result != vector.result {
             let expected = vector.result;
-            return Err(wrong(format!("{engine}: {result:#x} instead of {expected:#x}")));
+            return Err(wrong(format!(
+                "{engine}: {result:#x} instead of {expected:#x}"
+            )));
         }
         if input.bytes() != expected_memory {
             return Err(wrong(format!("{engine}: other memory than when checked")));
