@@ -33,7 +33,7 @@ fn generated(capabilities: &Capabilities) -> String {
         .iter()
         .copied()
         .partition(|proto| capabilities.has_helper(proto.id));
-    let (judged, unknown): (Vec<_>, Vec<_>) = others.into_iter().partition(|proto| checked(proto));
+    let (judged, unknown): (Vec<_>, Vec<_>) = others.into_iter().partition(checked);
     let _ = write!(
         text,
         "### Helpers\n\n\
