@@ -64,12 +64,14 @@ impl Stage {
     /// Copies a file into the folder, readable and executable for the user.
     pub fn copy(&self, file: &Path) -> PathBuf {
         let to = self.path().join(file.file_name().expect("a file name"));
-        std::fs::copy(file, &to).unwrap_or_else(|error| {
-            panic!(
-                "{}: {error}; `make examples` and `cargo build --workspace`",
-                file.display()
-            )
-        });
+        // By a process of its own: a child that another test's thread forks meanwhile would keep
+        // the copy open for writing, and a file open for writing cannot be run.
+        let copied = Command::new("cp").arg(file).arg(&to).status();
+        assert!(
+            copied.is_ok_and(|status| status.success()),
+            "{} cannot be copied; `make examples` and `cargo build --workspace`",
+            file.display()
+        );
         self.open_to_user(&to);
         to
     }
