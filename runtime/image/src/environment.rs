@@ -28,10 +28,11 @@ static OPS: Ops = Ops {
     futex_wake,
 };
 
-/// Rounds of waiting for a lock of a map, the processor yielded between them. One round is lost
-/// whenever the lock's owner is preempted, which on a busy machine cost every seventh record of a
-/// ring buffer; these outlast some time slices (4 ms and more) of the threads that preempt.
-const LOCK_ROUNDS: u32 = 256;
+/// Rounds of waiting for a lock of a map, tens of microseconds each, the processor yielded between
+/// them. After one round only, every seventh record of a ring buffer was lost on a busy machine,
+/// whenever the lock's owner was preempted; these outlast several time slices (some milliseconds)
+/// of other processes where the owner waits to go on.
+const LOCK_ROUNDS: u32 = 2048;
 
 /// The `Env` of a slot. Cookie, function address and owner are written by the dispatchers.
 pub fn environment(slot: *mut ThreadSlot) -> Env {
