@@ -102,27 +102,30 @@ pub struct Running {
 /// The child that signals are passed on to.
 static CHILD: AtomicI32 = AtomicI32::new(0);
 
-extern "C" fn pass_on(signal: libc::c_int) {
+extern "C" fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    let from_terminal = matches!(signal, libc::SIGINT | libc::SIGQUIT)
+        // SAFETY: the kernel gives a valid record to a handler that was set with SA_SIGINFO.
+        && unsafe { (*info).si_code } == libc::SI_KERNEL;
     let pid = CHILD.load(Ordering::Relaxed);
-    if pid > 0 {
+    if pid > 0 && !from_terminal {
         // SAFETY: kill takes two integers and may be called in a signal handler.
         unsafe { libc::kill(pid, signal) };
     }
 }
 
 impl Running {
-    /// Waits for the child. Ctrl-C and its like reach the child from the terminal, and it
-    /// decides; what only this process gets (SIGTERM, SIGHUP) is passed on.
+    /// Waits for the child. Ctrl-C and its like reach the child from the terminal as well, and it
+    /// decides; what only this process gets is passed on.
     pub fn wait(mut self) -> Result<ExitStatus, Failure> {
         CHILD.store(self.child.id() as i32, Ordering::Relaxed);
-        for signal in [libc::SIGTERM, libc::SIGHUP] {
-            let handler: extern "C" fn(libc::c_int) = pass_on;
-            // SAFETY: the handler does only what is allowed in one.
-            unsafe { libc::signal(signal, handler as libc::sighandler_t) };
-        }
-        for signal in [libc::SIGINT, libc::SIGQUIT] {
-            // SAFETY: ignoring a signal runs no code of ours.
-            unsafe { libc::signal(signal, libc::SIG_IGN) };
+        let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = pass_on;
+        // SAFETY: all-zero bytes are a valid value of this plain C structure: no signal is blocked.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = handler as libc::sighandler_t;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+        for signal in [libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT] {
+            // SAFETY: the handler does only what is allowed in one; there is no old action to write.
+            unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
         }
         let status = self.child.wait();
         CHILD.store(0, Ordering::Relaxed);
