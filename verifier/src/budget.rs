@@ -11,13 +11,15 @@ pub struct Budget {
     pub max_steps: u64,
     /// Passes over one loop before it counts as not terminating.
     pub max_passes: u32,
-    /// Comparisons of states where paths meet.
+    /// Comparisons of states where paths meet; a state of many frames or with much on its stack
+    /// counts several times.
     pub max_comparisons: u64,
     /// States with the same register types kept apart at one place.
     pub states_per_shape: usize,
     /// States kept apart at one place.
     pub states_per_block: usize,
-    /// States alive at one time, over all places; bounds memory.
+    /// States alive at one time, over all places; bounds memory. Large states count several
+    /// times.
     pub max_live_states: usize,
 }
 

@@ -308,7 +308,7 @@ impl Domain for Engine<'_> {
         states: Vec<State>,
         out: &mut Vec<(NodeIndex, State)>,
     ) -> Result<(), Located> {
-        self.alive = self.alive.saturating_sub(states.len());
+        self.no_longer_alive(&states);
         for state in states {
             self.carry(node, state, out)?;
         }
@@ -328,12 +328,13 @@ impl Domain for Engine<'_> {
         }
         let (per_shape, per_block) = self.states_kept();
         if !self.meets[node.index()] && set.len() < per_block {
-            self.alive += 1;
+            self.alive += state.weight();
             set.push(state);
             return self.check_alive(node, first);
         }
         let leaks = self.env.options.allow_ptr_leaks;
-        self.cost.comparisons += set.len() as u64;
+        let weight = state.weight();
+        self.cost.comparisons += (set.len() * weight) as u64;
         for known in set.iter_mut() {
             if covers(known, &state, leaks) {
                 known.executed = known.executed.max(state.executed);
@@ -341,6 +342,7 @@ impl Domain for Engine<'_> {
             }
             if covers(&state, known, leaks) {
                 state.executed = state.executed.max(known.executed);
+                self.alive = self.alive.saturating_sub(known.weight()) + weight;
                 *known = state;
                 return Ok(());
             }
@@ -348,7 +350,7 @@ impl Domain for Engine<'_> {
         let alike = |known: &&mut State| Self::same_shape(known, &state);
         let shape_count = set.iter_mut().filter(alike).count();
         if shape_count < per_shape && set.len() < per_block {
-            self.alive += 1;
+            self.alive += weight;
             set.push(state);
             return self.check_alive(node, first);
         }
@@ -360,11 +362,12 @@ impl Domain for Engine<'_> {
             .chain((0..set.len()).rev());
         for position in position {
             if let Some(joined) = join(&set[position], &state, How::Join, &mut self.notes.last_id) {
+                self.alive = self.alive.saturating_sub(set[position].weight()) + joined.weight();
                 set[position] = joined;
                 return Ok(());
             }
         }
-        self.alive += 1;
+        self.alive += weight;
         set.push(state);
         self.check_alive(node, first)
     }
@@ -395,7 +398,7 @@ impl Domain for Engine<'_> {
             // Also if nothing of it is new: the loop was gone round.
             self.longest = u64::MAX;
         }
-        self.alive = self.alive.saturating_sub(back.len());
+        self.no_longer_alive(&back);
         let mut fresh: Vec<State> = Vec::new();
         for mut state in back {
             // How often the loop goes round is not known.
@@ -430,7 +433,7 @@ impl Domain for Engine<'_> {
                 }
             }
         }
-        self.alive += fresh.len();
+        self.alive += fresh.iter().map(State::weight).sum::<usize>();
         Ok(fresh)
     }
 
@@ -456,6 +459,11 @@ impl Domain for Engine<'_> {
 }
 
 impl Engine<'_> {
+    fn no_longer_alive(&mut self, states: &[State]) {
+        let weight = states.iter().map(State::weight).sum();
+        self.alive = self.alive.saturating_sub(weight);
+    }
+
     fn check_alive(&mut self, node: NodeIndex, first: Index) -> Result<(), Located> {
         self.cost.peak_states = self.cost.peak_states.max(self.alive);
         let budget = &self.env.options.budget;

@@ -147,3 +147,38 @@ fn random_bytes_are_judged() {
     println!("{verdicts:?}");
     assert!(verdicts.len() > 10, "{verdicts:?}");
 }
+
+/// Many paths that wait at one time, with so many bytes on the stack that hold different numbers.
+fn waiting_paths(bytes: usize, max_live_states: usize) -> Result<(), Code> {
+    let mut text = String::from("r6 = r1\nr7 = map_idx(0x0) + 0x0 ll\n");
+    for byte in 1..=bytes {
+        // The copy gives the number an identity.
+        text += &format!("r1 = *(u8 *)(r7 + 0)\nr2 = r1\n*(u8 *)(r10 - {byte}) = r1\n");
+    }
+    text += "r1 = *(u32 *)(r6 + 12)\n";
+    for number in 0..31 {
+        text += &format!("r8 = {number}\nif r1 == {number} goto go\n");
+    }
+    text += "r8 = 31\ngo: r1 = 0\n";
+    for number in 0..100 {
+        text += &format!("r9 = *(u32 *)(r6 + 12)\nif r9 > {number} goto t{number}\n");
+    }
+    text += "goto t0\n";
+    for number in 0..100 {
+        text += &format!("t{number}: r0 = r8\n");
+    }
+    text += "exit\n";
+    let mut options = common::options();
+    options.budget.max_live_states = max_live_states;
+    judge_with(asm::parse(&text).expect("assembles"), &options)
+}
+
+#[test]
+fn states_with_much_on_the_stack_count_more() {
+    assert_eq!(waiting_paths(0, 5_000), Ok(()));
+    assert_eq!(waiting_paths(30, 5_000), Ok(()));
+    assert_eq!(waiting_paths(512, 5_000), Err(Code::Complexity));
+    // Of 512 bytes not more is remembered than of 128.
+    assert_eq!(waiting_paths(128, 20_000), Ok(()));
+    assert_eq!(waiting_paths(512, 20_000), Ok(()));
+}

@@ -1,12 +1,13 @@
 //! A state that covers two others.
 
+use super::pairs::Pairs;
 use super::state::{Frame, State};
 use super::value::{Id, Kind, Value};
 
 /// Makes identities for the values of a joined state: values that share one on both sides share
 /// one in the result.
 struct Names<'a> {
-    pairs: Vec<((Id, Id), Id)>,
+    pairs: Pairs<(Id, Id)>,
     next: &'a mut Id,
 }
 
@@ -17,11 +18,11 @@ impl Names<'_> {
     }
 
     fn of(&mut self, a: Id, b: Id) -> Id {
-        if let Some((_, name)) = self.pairs.iter().find(|(pair, _)| *pair == (a, b)) {
-            return *name;
+        if let Some(name) = self.pairs.get(&(a, b)) {
+            return name;
         }
         let name = self.fresh();
-        self.pairs.push(((a, b), name));
+        self.pairs.insert((a, b), name);
         name
     }
 }
@@ -42,7 +43,7 @@ pub fn join(a: &State, b: &State, how: How, next_id: &mut Id) -> Option<State> {
         return None;
     }
     let mut names = Names {
-        pairs: Vec::new(),
+        pairs: Pairs::default(),
         next: next_id,
     };
     let mut result = a.clone();

@@ -9,6 +9,7 @@
 //! - [`value`]: what a register or a stack cell holds
 //! - [`stack`]: the stack of one frame, byte by byte
 //! - [`state`]: frames and acquired resources
+//! - [`pairs`]: a map to identities
 //! - [`order`]: whether one state covers another
 //! - [`join`]: a state that covers two others
 
@@ -22,6 +23,7 @@ pub mod join;
 pub mod order;
 #[cfg(test)]
 mod order_tests;
+mod pairs;
 pub mod refine;
 #[expect(
     clippy::should_implement_trait,

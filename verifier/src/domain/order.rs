@@ -1,5 +1,6 @@
 //! Whether one state covers another: whatever is possible in the second is possible in the first.
 
+use super::pairs::Pairs;
 use super::stack::{Found, Stack};
 use super::state::{Frame, State};
 use super::value::{Id, Kind, Value};
@@ -10,16 +11,16 @@ use super::value::{Id, Kind, Value};
 /// the covering state, they must share one in the covered state.
 #[derive(Default)]
 struct Matching {
-    pairs: Vec<(Id, Id)>,
+    pairs: Pairs<Id>,
 }
 
 impl Matching {
     /// Whether `general` can stand for `special`, given what it stood for before.
     fn matches(&mut self, general: Id, special: Id) -> bool {
-        match self.pairs.iter().find(|(known, _)| *known == general) {
-            Some((_, before)) => *before == special,
+        match self.pairs.get(&general) {
+            Some(before) => before == special,
             None => {
-                self.pairs.push((general, special));
+                self.pairs.insert(general, special);
                 true
             }
         }
@@ -59,8 +60,15 @@ fn stack_covers(a: &Stack, b: &Stack, matching: &mut Matching, leaks: bool) -> b
     if !b.written_includes(a) {
         return false;
     }
+    let mut others = b.cells().iter().peekable();
     for cell in a.cells() {
-        let Found::Value(theirs) = b.read(usize::from(cell.at), usize::from(cell.size)) else {
+        while others.next_if(|other| other.at < cell.at).is_some() {}
+        // Mostly there is a cell at the same place, and no need to search for it.
+        let read = match others.peek() {
+            Some(same) if same.at == cell.at && same.size == cell.size => Found::Value(same.value),
+            _ => b.read(usize::from(cell.at), usize::from(cell.size)),
+        };
+        let Found::Value(theirs) = read else {
             return false;
         };
         if !value_covers(&cell.value, &theirs, matching) {

@@ -9,6 +9,10 @@ use super::value::{Kind, Number, Value};
 /// Bytes of a frame.
 pub const SIZE: usize = bpftime_abi::STACK_SIZE;
 const WORDS: usize = SIZE / 64;
+/// Cells of a frame above which numbers are no longer remembered: twice the slots of 8 bytes.
+/// Pointers fill such slots and always are. A frame stays small, so that many states fit in
+/// memory and comparing two is quick.
+const MAX_CELLS: usize = 2 * SIZE / 8;
 
 /// A value in 1, 2, 4 or 8 bytes.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -116,7 +120,9 @@ impl Stack {
             _ if size == 8 => value,
             _ => return,
         };
-        if kept.is_scalar() && kept.id == 0 && kept.number == any_of_size(size) {
+        let unknown = kept.id == 0 && kept.number == any_of_size(size);
+        // Bytes without a cell hold numbers that are not known, which is true of any number.
+        if kept.is_scalar() && (unknown || self.cells.len() >= MAX_CELLS) {
             return;
         }
         self.insert(Cell {

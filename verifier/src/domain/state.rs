@@ -61,6 +61,13 @@ impl State {
         self.frames.len()
     }
 
+    /// What the state costs in memory and in comparisons, 1 for a usual one: frames, and what is
+    /// remembered of stacks and resources.
+    pub fn weight(&self) -> usize {
+        let cells: usize = self.frames().map(|frame| frame.stack.cells().len()).sum();
+        self.frames.len() + cells / 32 + self.references.len() / 64
+    }
+
     /// All frames, the main program's first.
     pub fn frames(&self) -> impl ExactSizeIterator<Item = &Frame> {
         self.frames.iter().map(|frame| &**frame)
