@@ -180,6 +180,38 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// The return of a function of a Go program was to be probed.
+    #[error(
+        "cannot probe the return of the function at {address:#x} in process {pid}: {} is a Go \
+         program, whose runtime moves stacks and understands no return address but its own on \
+         them; probe the function's entry",
+        path.display()
+    )]
+    GoFunction {
+        /// The process.
+        pid: i32,
+        /// The function.
+        address: u64,
+        /// Its file.
+        path: PathBuf,
+    },
+    /// The return of a function was to be probed that an exception may pass through.
+    #[error(
+        "cannot probe the return of the function at {address:#x} in process {pid}: {} {sign}, so a \
+         C++ exception or Rust panic may pass through the function, and would end the process at a \
+         probed return; probe the function's entry, or a function that calls no other",
+        path.display()
+    )]
+    MayUnwind {
+        /// The process.
+        pid: i32,
+        /// The function.
+        address: u64,
+        /// Its file.
+        path: PathBuf,
+        /// By what that is known, as a verb phrase about the file.
+        sign: String,
+    },
     /// The in-target image or the control memory is not what it must be.
     #[error("{what} of process {pid} is damaged or of another version: {reason}")]
     Control {

@@ -17,8 +17,11 @@ use object::{LittleEndian, SymbolIndex};
 pub const MAX_FILE: u64 = 1 << 30;
 
 mod error;
+mod unwind;
 
 pub use error::ElfError;
+pub use unwind::ReturnHazard;
+pub(crate) use unwind::is_mangled;
 
 type Header = FileHeader64<LittleEndian>;
 const LE: LittleEndian = LittleEndian;
@@ -133,6 +136,7 @@ pub struct Elf {
     headers: ProgramHeaders,
     /// By offset.
     functions: Vec<Function>,
+    return_hazard: Option<ReturnHazard>,
 }
 
 impl Elf {
@@ -198,12 +202,19 @@ impl Elf {
             (a.offset, &a.name, &b.version, a.size).cmp(&(b.offset, &b.name, &a.version, b.size))
         });
         functions.dedup();
+        let return_hazard = unwind::hazard(&data, &sections);
         Ok(Self {
             path: path.to_owned(),
             data,
             headers,
             functions,
+            return_hazard,
         })
+    }
+
+    /// Why the return addresses of its functions may be needed by somebody else than `ret`.
+    pub fn return_hazard(&self) -> Option<&ReturnHazard> {
+        self.return_hazard.as_ref()
     }
 
     /// The path it was read from.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::hooks::Hook;
-use crate::elf::{Elf, ElfError};
+use crate::elf::{Elf, ElfError, ReturnHazard, is_mangled};
 use crate::error::{Error, Result};
 use crate::process::FileId;
 use crate::target::Stopped;
@@ -88,6 +88,13 @@ pub(super) fn plan<'h>(
             )));
         }
     }
+    if returns && elf.return_hazard() == Some(&ReturnHazard::MovingStacks) {
+        return Err(Error::GoFunction {
+            pid,
+            address,
+            path: elf.path().to_owned(),
+        });
+    }
     if size == 0 || size > MAX_FUNCTION {
         return Err(refuse(format!("a function of {size} bytes")));
     }
@@ -112,6 +119,17 @@ pub(super) fn plan<'h>(
     }
     let (padding_before, rest) = bytes.split_at(before as usize);
     let (code, padding_after) = rest.split_at(size as usize);
+    if returns
+        && let Some(sign) = sign_of_exceptions(elf, offset)
+        && !trampoline::is_leaf(code, address)
+    {
+        return Err(Error::MayUnwind {
+            pid,
+            address,
+            path: elf.path().to_owned(),
+            sign,
+        });
+    }
     let entries: Vec<u64> = elf
         .functions()
         .iter()
@@ -127,4 +145,14 @@ pub(super) fn plan<'h>(
         entries: &entries,
     };
     trampoline::plan(&site).map_err(|refusal| refuse(refusal.to_string()))
+}
+
+/// By what it is known that an exception may pass through the function, if it calls another.
+fn sign_of_exceptions(elf: &Elf, offset: u64) -> Option<String> {
+    if let Some(ReturnHazard::Exceptions(sign)) = elf.return_hazard() {
+        return Some(sign.clone());
+    }
+    let mut names = elf.functions().iter().filter(|f| f.offset == offset);
+    let mangled = names.find(|f| is_mangled(&f.name))?;
+    Some(format!("has it in C++ or Rust, as {}", mangled.name))
 }

@@ -4,6 +4,7 @@
 //! - [`inject`]: hooks see every call, disturb none, and leave nothing behind
 //! - [`startup`]: programs are hooked before their first own instruction
 //! - [`special`]: stopped, forked, confined and other unusual processes
+//! - [`unwinding`]: exceptions and stacks that move
 //! - [`elf`]: symbols as other tools see them
 //! - [`support`], [`hooking`]: victims and programs
 #![expect(clippy::print_stdout, reason = "tests say why they skip")]
@@ -15,3 +16,4 @@ mod remote;
 mod special;
 mod startup;
 mod support;
+mod unwinding;
