@@ -169,8 +169,47 @@ fn functions_of_go_programs_are_probed_at_entry_only() {
         drop(stopped);
         victim.order("one");
         victim.order("two");
-        let expected = (2, if go { 0 } else { 2 });
+        let expected = (4, if go { 0 } else { 4 });
         assert_eq!((entries.calls(), returns.calls()), expected, "{section}");
+        assert!(detach(&target).expect("detached").was_attached);
+        victim.must_be_right();
+    }
+}
+
+#[test]
+fn mangled_names_are_a_sign_of_exceptions() {
+    let Some(image) = support::image() else {
+        return;
+    };
+    let image = Image::parse(&image).expect("image");
+    for (name, mangled) in [
+        ("outer", false),
+        ("_Z5outerl", true),
+        ("_RNvC1a5outer", true),
+    ] {
+        let define = format!("-DOUTER={name}");
+        let Some(path) = support::compile_with("gopher", "gcc", &["-DSECTION=\".other\"", &define])
+        else {
+            println!("skipped: gcc does not compile the victim");
+            return;
+        };
+        let module = Module::open(&path).expect("module");
+        let mut victim = Victim::start(&path, &[]);
+        let target = Target::open(victim.pid()).expect("target");
+        let counters = Counters::new();
+        let mut stopped = target.stop().expect("stopped");
+        let mut hooking = Hooking::attach(&mut stopped, &image).expect("attached");
+        match on_return(&mut hooking, &mut stopped, &module, name, &counters) {
+            Err(error) => {
+                assert!(mangled, "{error}");
+                assert!(matches!(error, Error::MayUnwind { .. }), "{error}");
+                assert!(error.to_string().contains(name), "{error}");
+            }
+            Ok(()) => assert!(!mangled, "{name}: not refused"),
+        }
+        drop(stopped);
+        victim.order("one");
+        assert_eq!(counters.calls(), u64::from(!mangled), "{name}");
         assert!(detach(&target).expect("detached").was_attached);
         victim.must_be_right();
     }

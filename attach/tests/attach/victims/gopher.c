@@ -1,6 +1,10 @@
-/* Carries the sections by which a Go program is known. On standard input: any line; answered by
-   "done". */
+/* Carries a section, such as those by which a Go program is known, and a function with a name,
+   such as a C++ compiler gives. On standard input: any line; answered by "done". */
 #include <stdio.h>
+
+#ifndef OUTER
+#define OUTER outer
+#endif
 
 __asm__(".pushsection " SECTION ",\"a\",@progbits\n.quad 0\n.popsection\n");
 
@@ -10,6 +14,11 @@ __attribute__((noinline, noclone)) long probed(long n)
 	return n + 1;
 }
 
+__attribute__((noinline, noclone)) long OUTER(long n)
+{
+	return probed(n) + probed(n);
+}
+
 int main(void)
 {
 	char line[64];
@@ -17,7 +26,7 @@ int main(void)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	puts("ready");
 	while (fgets(line, sizeof(line), stdin)) {
-		sum += probed(1);
+		sum += OUTER(1);
 		puts("done");
 	}
 	puts(sum % 2 ? "wrong" : "right");
