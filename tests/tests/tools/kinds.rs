@@ -91,7 +91,7 @@ fn bpftrace_counts() {
          uretprobe:{0}/subject:climb {{ @results = sum(retval); }}",
         lab.stage.path().display()
     );
-    let tool = lab
+    let mut tool = lab
         .stage
         .start("bpftime", &["load", &bpftrace, "-e", &program]);
     let linked = bpftime_tests::process::eventually(crate::lab::SOON, || {
@@ -100,7 +100,13 @@ fn bpftrace_counts() {
     });
     assert!(linked.is_some(), "bpftrace does not attach");
     finished(lab.victim(Way::Ours, &["./subject", "2", "500"]));
-    tool.signal(libc::SIGINT);
+    // More than once: bpftrace overlooks a signal that comes just before it waits for events.
+    let ended = bpftime_tests::process::eventually(crate::lab::SOON, || {
+        tool.signal(libc::SIGINT);
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        (!tool.runs()).then_some(())
+    });
+    assert!(ended.is_some(), "bpftrace does not end");
     let (lines, status) = tool.finish(crate::lab::SOON);
     assert!(status.success(), "{lines:?}");
     for wanted in ["@calls[0]: 500", "@calls[1]: 500", "@results: 1650"] {

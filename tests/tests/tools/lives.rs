@@ -110,10 +110,10 @@ fn pids_of(stage: &Stage, program: &str, argument: Option<&str>) -> Vec<i32> {
     found
 }
 
-fn kill(pids: &[i32]) {
+fn signal(pids: &[i32], number: i32) {
     for pid in pids {
         // SAFETY: kill reads no memory; the processes are ones that this stage started.
-        unsafe { libc::kill(*pid, libc::SIGKILL) };
+        unsafe { libc::kill(*pid, number) };
     }
 }
 
@@ -154,7 +154,7 @@ fn a_tool_that_is_killed_leaves_nothing() {
     let victim = attached_victim(&lab);
     let tools = pids_of(&lab.stage, "/counts", Some("results"));
     assert_eq!(tools.len(), 1, "{tools:?}");
-    kill(&tools);
+    signal(&tools, libc::SIGKILL);
     assert_clean(victim.pid(), "after the tool was killed");
     let gone = eventually(SOON, || map_names(&lab.stage).is_empty().then_some(()));
     assert!(gone.is_some(), "{:?} are left", map_names(&lab.stage));
@@ -170,12 +170,18 @@ fn detach_needs_nobody_else() {
     let tool = lab.tool(Way::Ours, &["./counts", "count", "end"]);
     let second = lab.tool(Way::Ours, &["./counts", "results", "end"]);
     let victim = attached_victim(&lab);
-    // The broker first, or it would replace the guardian.
-    for argument in ["broker", "guardian", "load"] {
-        kill(&pids_of(&lab.stage, "exe", Some(argument)));
-        kill(&pids_of(&lab.stage, "bpftime", Some(argument)));
+    // A broker replaces a guardian that is gone, a guardian without a broker gives its target
+    // back: so the one is stopped before the other is killed.
+    for (argument, number) in [
+        ("guardian", libc::SIGSTOP),
+        ("broker", libc::SIGKILL),
+        ("guardian", libc::SIGKILL),
+        ("load", libc::SIGKILL),
+    ] {
+        signal(&pids_of(&lab.stage, "exe", Some(argument)), number);
+        signal(&pids_of(&lab.stage, "bpftime", Some(argument)), number);
     }
-    kill(&pids_of(&lab.stage, "/counts", None));
+    signal(&pids_of(&lab.stage, "/counts", None), libc::SIGKILL);
     for argument in ["broker", "guardian", "load"] {
         let left = eventually(SOON, || {
             let left = pids_of(&lab.stage, "exe", Some(argument)).len()
