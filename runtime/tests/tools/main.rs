@@ -1,10 +1,10 @@
 //! Unmodified tools under the broker, as an ordinary user.
 //!
-//! No test harness: the broker and the guardians are this program, started again by itself, so
+//! A harness of its own: the broker and the guardians are this program, started again by itself, so
 //! that the tests need no other binary.
 #![expect(
     clippy::print_stdout,
-    reason = "it reports results like a test harness"
+    reason = "it answers what the tests ask of a broker"
 )]
 
 mod agreement;
@@ -17,6 +17,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use bpftime_runtime::client::{Failure, ask, child, detach, load, socket, start};
+use libtest_mimic::{Arguments, Trial};
 
 /// Why a test had nothing to test.
 pub(crate) struct Skipped(pub(crate) String);
@@ -73,7 +74,7 @@ fn main() -> ExitCode {
             told(ask::status().map(|status| println!("{}", status.map_or(0, |s| s.broker_pid))))
         }
         Some("maps") => told(ask::maps().map(|maps| println!("{}", maps.len()))),
-        _ => run_tests(words.iter().find(|word| !word.starts_with('-'))),
+        _ => run_tests(),
     }
 }
 
@@ -87,29 +88,17 @@ fn told(result: Result<(), Failure>) -> ExitCode {
     }
 }
 
-fn run_tests(filter: Option<&String>) -> ExitCode {
-    let wanted = |name: &str| filter.is_none_or(|filter| name.contains(filter.as_str()));
-    let mut failed = 0;
-    let mut passed = 0;
-    for (name, test) in TESTS.iter().filter(|(name, _)| wanted(name)) {
-        let verdict = match std::panic::catch_unwind(test) {
-            Ok(Ok(())) => {
-                passed += 1;
-                "ok".to_owned()
-            }
-            Ok(Err(Skipped(why))) => format!("skipped: {why}"),
-            Err(_) => {
-                failed += 1;
-                "FAILED".to_owned()
-            }
-        };
-        println!("test {name} ... {verdict}");
-    }
-    let result = if failed == 0 { "ok" } else { "FAILED" };
-    println!("\ntest result: {result}. {passed} passed; {failed} failed");
-    if failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+fn run_tests() -> ExitCode {
+    let trials = TESTS
+        .iter()
+        .map(|(name, test)| {
+            Trial::test(*name, move || {
+                if let Err(Skipped(why)) = test() {
+                    eprintln!("skipped: {why}");
+                }
+                Ok(())
+            })
+        })
+        .collect();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
