@@ -1,7 +1,10 @@
 //! Loops that end by themselves.
 //!
-//! `may_goto` leaves the loop when its budget is spent, whatever the program does. A loop all of
-//! whose cycles pass through one ends; its states may be widened.
+//! Each frame may pass its `may_goto` instructions a bounded number of times; after that they jump,
+//! again and again. A loop all of whose cycles pass, without a jump, a `may_goto` of the frame in
+//! which the loop runs ends; its states may be widened. A `may_goto` in a subprogram that the loop
+//! calls bounds nothing, since each call has a frame of its own, and neither does one whose jump
+//! stays in the loop.
 
 use bpftime_isa::{Decoded, Instruction};
 use petgraph::graph::NodeIndex;
@@ -9,8 +12,11 @@ use petgraph::graph::NodeIndex;
 use crate::cfg::Cfg;
 use crate::wto::{Step, Wto};
 
-/// For each node, whether it is the head of a loop all of whose cycles through the head pass
-/// through a `may_goto` of the loop.
+/// For each node, whether it is the head of a loop all of whose cycles through the head pass,
+/// without a jump, a `may_goto` in the same copy of a function as the head.
+///
+/// A head is in the outermost of the copies that its loop runs through: the others are entered by
+/// calls in the loop only, which come before them in depth-first order.
 pub(crate) fn self_bounded_heads(cfg: &Cfg, wto: &Wto, code: &[Decoded]) -> Vec<bool> {
     let count = cfg.graph.node_count();
     let mut bounded = vec![false; count];
@@ -44,20 +50,23 @@ pub(crate) fn self_bounded_heads(cfg: &Cfg, wto: &Wto, code: &[Decoded]) -> Vec<
     bounded
 }
 
-/// Whether the head is reached from itself, within the loop, past no `may_goto`.
+/// Whether the head is reached from itself, within the loop, without passing a `may_goto` of its
+/// frame.
 fn returns_without(
     cfg: &Cfg,
     head: NodeIndex,
     inside: &std::collections::HashSet<NodeIndex>,
     bounds: &[bool],
 ) -> bool {
+    let frame = cfg.graph[head].instance;
     let mut seen = std::collections::HashSet::new();
     let mut work = vec![head];
     while let Some(node) = work.pop() {
-        if bounds[node.index()] {
-            continue;
-        }
-        for next in cfg.graph.neighbors(node) {
+        let block = &cfg.graph[node];
+        // The way past a `may_goto` is the one that its budget bounds.
+        let bounded = bounds[node.index()] && block.instance == frame;
+        let past = block.next.filter(|_| !bounded);
+        for next in past.into_iter().chain(block.target) {
             if next == head {
                 return true;
             }
