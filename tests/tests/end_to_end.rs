@@ -89,6 +89,13 @@ fn counts_malloc_in_a_started_process() {
     let stage = Stage::new();
     let tool = load_malloc(&stage, "4");
     let started = stage.start("bpftime", &["start", "./victim", "1.5", "3", "1000"]);
+    let shown = eventually(SOON, || {
+        let status = stage.status();
+        let target = status["targets"].as_array()?.first()?;
+        let hook = target["hooks"].as_array()?.first()?;
+        (hook["attached"] == true).then(|| target["command"].as_str().map(str::to_owned))?
+    });
+    assert_eq!(shown.as_deref(), Some("./victim 1.5 3 1000"), "{}", stage.status());
     let (lines, status) = started.finish(SOON);
     assert!(status.success(), "{}", ended(status));
     let (calls, bytes) = victims_count(&lines);

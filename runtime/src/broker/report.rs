@@ -12,6 +12,7 @@ use super::protocol::{
 use super::state::Broker;
 use super::target::Target;
 use crate::guardian::protocol::HookReport;
+use crate::sys::process;
 
 /// Most elements that a dump shows; a map that grows while it is read must end some time.
 const MAX_ELEMENTS: usize = 1 << 20;
@@ -75,7 +76,7 @@ fn target_info(broker: &Arc<Broker>, target: &Target) -> TargetInfo {
     let report = target.report();
     TargetInfo {
         pid: target.pid,
-        command: target.command.clone(),
+        command: process::command_of(target.pid),
         problem: report.as_ref().err().cloned(),
         hooks: join(broker, target, &report.unwrap_or_default()),
     }

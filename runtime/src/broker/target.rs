@@ -14,7 +14,7 @@ use super::state::Attachment;
 use crate::guardian::protocol::{
     FromGuardian, HookReport, ProgramText, RingPlace, ToGuardian, Wanted,
 };
-use crate::sys::{process, wire};
+use crate::sys::wire;
 
 /// How long a guardian may take to attach to a process or to change its hooks.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -26,8 +26,6 @@ pub struct Target {
     pub pid: i32,
     /// The broker's number.
     pub number: u32,
-    /// Command line when it became a target.
-    pub command: String,
     /// Nobody asked for the process but tools whose probes name it; it is given back when they
     /// are gone.
     only_for_tools: AtomicBool,
@@ -76,7 +74,6 @@ impl Target {
         Self {
             pid,
             number,
-            command: process::command_of(pid),
             only_for_tools: AtomicBool::new(only_for_tools),
             losses,
             stream,
