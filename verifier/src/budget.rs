@@ -27,7 +27,8 @@ impl Default for Budget {
     fn default() -> Self {
         Self {
             max_slots: 1_000_000,
-            max_inlined: 2_000_000,
+            // Each takes a step at least, if it is reached.
+            max_inlined: 1_000_000,
             max_steps: 1_000_000,
             max_passes: 1 << 20,
             max_comparisons: 5_000_000,

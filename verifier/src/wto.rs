@@ -50,6 +50,16 @@ enum Work {
 /// Visits of a node, over all scopes, per node of the graph.
 const MAX_VISITS_PER_NODE: usize = 64;
 
+/// Visits of nodes in all, for graphs of which each node can be visited a few times for less.
+const MAX_VISITS: usize = 4_000_000;
+
+/// How many visits the order of so many nodes may take: a hostile nest of loops around many nodes
+/// would take seconds otherwise.
+fn visits(nodes: usize) -> usize {
+    let most = MAX_VISITS.max(nodes.saturating_mul(4));
+    nodes.saturating_mul(MAX_VISITS_PER_NODE).min(most)
+}
+
 impl Wto {
     /// Orders the nodes that `entry` reaches.
     pub(crate) fn new<N, E>(graph: &DiGraph<N, E>, entry: NodeIndex) -> Result<Self, TooDeep> {
@@ -58,9 +68,10 @@ impl Wto {
             rank: vec![usize::MAX; graph.node_count()],
             scope: vec![0; graph.node_count()],
             scopes: 0,
+            local: vec![0; graph.node_count()],
         };
         let reached = builder.reverse_postorder(entry);
-        let mut budget = reached.len().saturating_mul(MAX_VISITS_PER_NODE);
+        let mut budget = visits(reached.len());
         let mut steps = Vec::with_capacity(reached.len() * 2);
         let mut work = vec![Work::Scope(reached)];
         while let Some(item) = work.pop() {
@@ -107,6 +118,9 @@ struct Builder<'a, N, E> {
     /// In which scope a node is at the moment; `usize::MAX` once it is a head.
     scope: Vec<usize>,
     scopes: usize,
+    /// Position of a node among those of its scope, which keeps the cost of a scope
+    /// proportional to it.
+    local: Vec<usize>,
 }
 
 impl<N, E> Builder<'_, N, E> {
@@ -146,16 +160,11 @@ impl<N, E> Builder<'_, N, E> {
     fn components(&mut self, nodes: &[NodeIndex]) -> Vec<Work> {
         self.scopes += 1;
         let scope = self.scopes;
-        for node in nodes {
+        for (local, node) in nodes.iter().enumerate() {
             self.scope[node.index()] = scope;
+            self.local[node.index()] = local;
         }
         let mut found = Vec::new();
-        // Local numbering keeps the cost proportional to the scope.
-        let local: std::collections::HashMap<usize, usize> = nodes
-            .iter()
-            .enumerate()
-            .map(|(local, node)| (node.index(), local))
-            .collect();
         const NEW: usize = usize::MAX;
         let mut number = vec![NEW; nodes.len()];
         let mut low = vec![0; nodes.len()];
@@ -178,7 +187,7 @@ impl<N, E> Builder<'_, N, E> {
                     let next = self
                         .successors(nodes[at])
                         .filter(|to| self.scope[to.index()] == scope)
-                        .filter_map(|to| local.get(&to.index()).copied())
+                        .map(|to| self.local[to.index()])
                         .collect();
                     path.push((at, next));
                 }
@@ -281,6 +290,20 @@ mod tests {
         }
         let wto = Wto::new(&graph, nodes[0]).expect("no loops");
         assert_eq!(wto.steps.len(), nodes.len());
+    }
+
+    #[test]
+    fn a_nest_around_many_nodes_is_refused() {
+        let mut graph = DiGraph::<(), ()>::new();
+        let nodes: Vec<_> = (0..200_000).map(|_| graph.add_node(())).collect();
+        let last = nodes[nodes.len() - 1];
+        for (at, pair) in nodes.windows(2).enumerate() {
+            graph.add_edge(pair[0], pair[1], ());
+            if at < 30 {
+                graph.add_edge(last, nodes[at], ());
+            }
+        }
+        assert!(Wto::new(&graph, nodes[0]).is_err());
     }
 
     #[test]
