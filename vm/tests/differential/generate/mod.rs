@@ -38,8 +38,13 @@ pub(crate) enum Piece {
         src: Operand,
         pieces: usize,
     },
-    /// The pieces, repeated while a counter in `r9` is below a bound.
-    Loop { rounds: i32, body: Vec<Piece> },
+    /// The pieces, repeated while a counter in `r9` is below a bound; perhaps with a `may_goto`,
+    /// so that the verifier widens instead of going round.
+    Loop {
+        rounds: i32,
+        may_goto: bool,
+        body: Vec<Piece>,
+    },
 }
 
 /// A piece of a memory program.
@@ -60,7 +65,13 @@ fn piece() -> impl Strategy<Value = Piece> {
         ),
     ];
     leaf.prop_recursive(1, 12, 4, |inner| {
-        (1..9i32, vec(inner, 1..4)).prop_map(|(rounds, body)| Piece::Loop { rounds, body })
+        (1..9i32, any::<bool>(), vec(inner, 1..4)).prop_map(|(rounds, may_goto, body)| {
+            Piece::Loop {
+                rounds,
+                may_goto,
+                body,
+            }
+        })
     })
 }
 
@@ -72,9 +83,19 @@ fn flatten(pieces: &[Piece]) -> Vec<Instruction> {
             Piece::Plain(instructions) => instructions.clone(),
             // Filled in below, when the lengths of the others are known.
             Piece::Skip { .. } => vec![Instruction::Exit],
-            Piece::Loop { rounds, body } => {
+            Piece::Loop {
+                rounds,
+                may_goto,
+                body,
+            } => {
+                let body = flatten(body);
                 let mut all = vec![mov(Reg::R9, Operand::Imm(0))];
-                all.extend(flatten(body));
+                if *may_goto {
+                    let slots: usize = body.iter().map(Instruction::slots).sum();
+                    let delta = slots as i16 + 2;
+                    all.push(Instruction::MayGoto { delta });
+                }
+                all.extend(body);
                 all.push(add(Reg::R9, Operand::Imm(1)));
                 let slots: usize = all[1..].iter().map(Instruction::slots).sum();
                 all.push(Instruction::Branch {
