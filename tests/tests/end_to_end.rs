@@ -95,7 +95,12 @@ fn counts_malloc_in_a_started_process() {
         let hook = target["hooks"].as_array()?.first()?;
         (hook["attached"] == true).then(|| target["command"].as_str().map(str::to_owned))?
     });
-    assert_eq!(shown.as_deref(), Some("./victim 1.5 3 1000"), "{}", stage.status());
+    assert_eq!(
+        shown.as_deref(),
+        Some("./victim 1.5 3 1000"),
+        "{}",
+        stage.status()
+    );
     let (lines, status) = started.finish(SOON);
     assert!(status.success(), "{}", ended(status));
     let (calls, bytes) = victims_count(&lines);
@@ -212,4 +217,45 @@ fn runs_the_xdp_example_on_a_capture() {
         .collect();
     // UDP to port 9 over IPv4, to 53, the same over IPv6, and ARP.
     assert_eq!(results, [DROP, PASS, DROP, PASS, PASS]);
+}
+
+/// The same tool, run by root on a kernel with eBPF, counts the same.
+#[test]
+fn the_kernel_counts_the_same() {
+    let stage = Stage::new();
+    let native = |name: &str, arguments: &[&str]| {
+        let mut command = std::process::Command::new(stage.path().join(name));
+        Running::start(command.current_dir(stage.path()).args(arguments))
+    };
+    let tool = native("malloc", &["6"]);
+    // Its first table: it is attached, or has failed and says nothing.
+    tool.line(SOON);
+    let victim = native("victim", &["0.5", "2", "1000"]);
+    let pid = victim.pid();
+    let (lines, status) = victim.finish(SOON);
+    assert!(status.success(), "{}", ended(status));
+    let (calls, bytes) = victims_count(&lines);
+    let (table, status) = tool.finish(SOON);
+    if !status.success() {
+        eprintln!("skipped: this user may not use the kernel's uprobes");
+        return;
+    }
+    let on_kernel = counted(&table, pid).expect("the process is in the kernel's table");
+
+    let tool = load_malloc(&stage, "6");
+    let started = stage.start("bpftime", &["start", "./victim", "0.5", "2", "1000"]);
+    let (lines, status) = started.finish(SOON);
+    assert!(status.success(), "{}", ended(status));
+    assert_eq!(victims_count(&lines), (calls, bytes));
+    let pid: u32 = lines
+        .last()
+        .expect("a line")
+        .split([' ', ':'])
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap();
+    let (table, status) = tool.finish(SOON);
+    assert!(status.success(), "{}", ended(status));
+    assert_eq!(counted(&table, pid), Some(on_kernel));
 }
