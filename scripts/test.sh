@@ -1,11 +1,28 @@
 #!/usr/bin/env bash
-# Runs every test and the lints, and prints the totals. Called by `make test`.
-set -euo pipefail
+# Runs every test and the lints, all of them even when one fails, and ends with the totals. Called
+# by `make test`.
+set -uo pipefail
 cd "$(dirname "$0")/.."
 
-cargo fmt --all --check
-# The end-to-end tests run the command that a user would run.
-cargo build --workspace --bins
-cargo nextest run --workspace --no-fail-fast
-cargo test --workspace --doc --quiet
-cargo clippy --workspace --all-targets --quiet -- -D warnings
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+failed=()
+step() {
+  local name=$1
+  shift
+  printf '== %s\n' "$name"
+  "$@" || failed+=("$name")
+}
+
+# The end-to-end tests run the commands that a user would run.
+step "build" cargo build --quiet --workspace --bins
+step "tests" bash -c 'set -o pipefail; cargo nextest run --workspace --no-fail-fast 2>&1 | tee "$1"' - "$log"
+step "documentation tests" cargo test --workspace --doc --quiet
+step "formatting" cargo fmt --all --check
+step "lints" cargo clippy --workspace --all-targets --quiet -- -D warnings
+
+grep -E '^ +Summary \[' "$log" || echo "no test totals: the tests did not run"
+if [ ${#failed[@]} -gt 0 ]; then
+  printf 'failed: %s\n' "${failed[@]}"
+  exit 1
+fi
