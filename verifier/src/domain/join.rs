@@ -8,6 +8,8 @@ use super::value::{Id, Kind, Value};
 /// one in the result.
 struct Names<'a> {
     pairs: Pairs<(Id, Id)>,
+    /// Names of acquired resources.
+    held: Pairs<(Id, Id)>,
     next: &'a mut Id,
 }
 
@@ -44,6 +46,7 @@ pub fn join(a: &State, b: &State, how: How, next_id: &mut Id) -> Option<State> {
     }
     let mut names = Names {
         pairs: Pairs::default(),
+        held: Pairs::default(),
         next: next_id,
     };
     let mut result = a.clone();
@@ -57,6 +60,7 @@ pub fn join(a: &State, b: &State, how: How, next_id: &mut Id) -> Option<State> {
             return None;
         }
         held.id = names.of(x.id, y.id);
+        names.held.insert((x.id, y.id), held.id);
     }
     let mut frames = Vec::with_capacity(a.depth());
     for (_, x, y) in a.differing_frames(b) {
@@ -121,7 +125,12 @@ fn join_pointers(a: &Value, b: &Value, how: How, names: &mut Names<'_>) -> Value
     let reference = if a.reference == 0 {
         0
     } else {
-        names.of(a.reference, b.reference)
+        // A pointer that stands for one resource here and for another there goes with neither of
+        // the joined state: it would outlive both.
+        match names.held.get(&(a.reference, b.reference)) {
+            Some(held) => held,
+            None => return Value::any(),
+        }
     };
     let mut joined = Value { reference, ..*a };
     if matches!(a.kind, Kind::Packet | Kind::PacketMeta) {
