@@ -16,6 +16,9 @@ pub(crate) const ARGUMENT_REGS: [Reg; 5] = [Reg::R1, Reg::R2, Reg::R3, Reg::R4, 
 
 const TAIL_CALL: u32 = 12;
 
+/// Prints `r3` to `r5`, of which its prototype says nothing.
+const TRACE_PRINTK: u32 = 6;
+
 /// Largest size that the kernel lets a helper use (`BPF_MAX_VAR_SIZ`).
 const MAX_SIZE: u64 = 1 << 29;
 
@@ -50,6 +53,19 @@ pub(super) fn helper(env: &Env<'_>, state: &State, id: u32) -> Result<(), Failur
     }
     if let RetType::Unsupported(what) = proto.ret {
         return Err(unsupported(proto, what));
+    }
+    // What is not known to be a number may be what an engine left in the register.
+    let hidden = [Reg::R3, Reg::R4, Reg::R5];
+    if id == TRACE_PRINTK
+        && !env.options.allow_ptr_leaks
+        && let Some(reg) = hidden.iter().find(|reg| !state.reg(**reg).is_scalar())
+    {
+        return Err(Failure::new(
+            Code::PointerLeak,
+            format!("a number in {reg}, which bpf_trace_printk may print"),
+            state.reg(*reg).to_string(),
+            format!("R{} leaks addr into helper function", reg.index()),
+        ));
     }
     // The program called would return to the subprogram's caller, with any result and with the
     // packet moved, which no state says.
