@@ -1,6 +1,6 @@
 //! Ring buffers and perf buffers: every record arrives, whole and in order, and soon.
 
-use crate::lab::{Lab, Report};
+use crate::lab::{Lab, Report, Way, finished, number};
 
 const THREADS: &str = "4";
 const CALLS: &str = "1000";
@@ -33,7 +33,7 @@ fn assert_whole(report: &Report) {
 }
 
 fn number_of_victim(report: &Report, word: &str) -> i64 {
-    crate::lab::number(&report.victim, word)
+    number(&report.victim, word)
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_ring_buffer_loses_nothing_when_threads_crowd() {
     let lab = Lab::new(&["events", "subject"]);
     for round in 0..5 {
         let report = lab.observe(
-            crate::lab::Way::Ours,
+            Way::Ours,
             &["./events", "ring", "8000"],
             &["./subject", "8", "1000"],
         );
@@ -84,4 +84,21 @@ fn a_perf_buffer_gives_every_record() {
     );
     assert_all(&report);
     assert_eq!(report.number("lost"), 0, "{report:?}");
+}
+
+/// Records of several processes are in one ring buffer; none is lost or torn.
+#[test]
+fn several_victims_share_a_ring_buffer() {
+    let lab = Lab::new(&["events", "subject"]);
+    let tool = lab.tool(Way::Ours, &["./events", "ring", "6000"]);
+    let victims: Vec<_> = (0..3)
+        .map(|_| lab.victim(Way::Ours, &["./subject", "4", "500"]))
+        .collect();
+    for victim in victims {
+        finished(victim);
+    }
+    let lines = finished(tool);
+    assert_eq!(number(&lines, "received"), 6000, "{lines:?}");
+    assert_eq!(number(&lines, "dropped"), 0, "{lines:?}");
+    assert_eq!(number(&lines, "wrong-text"), 0, "{lines:?}");
 }

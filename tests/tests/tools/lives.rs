@@ -216,7 +216,7 @@ fn a_victim_that_spawns_another_program() {
     assert_eq!(report.number("calls"), 1000, "{report:?}");
 }
 
-/// A program that the victim becomes runs as if nothing had been, and can be attached again.
+/// A program that the victim becomes runs as if nothing had been.
 #[test]
 fn a_victim_that_becomes_another_program() {
     let lab = Lab::new(&["counts", "family"]);
@@ -226,7 +226,8 @@ fn a_victim_that_becomes_another_program() {
         report.victim.contains(&"done 0 wrong 0 child".to_owned()),
         "{report:?}"
     );
-    assert!(report.number("calls") >= 500, "{report:?}");
+    // The kernel counts 1000: an exec is noticed here, but not before the program's first calls.
+    assert!((500..=1000).contains(&report.number("calls")), "{report:?}");
 }
 
 /// Victims come and go, some killed; the tool's sums are of all of them.
@@ -254,4 +255,31 @@ fn victims_that_exit_while_attached() {
     assert!(report.number("calls") >= 800, "{report:?}");
     let seen = number(&report.tool, "numbers");
     assert!(seen >= 8 * (99 * 100 / 2), "{report:?}");
+}
+
+/// Calls are in flight, most of them asleep, whenever the probes come and go.
+#[test]
+fn probes_that_come_and_go_under_running_calls() {
+    let lab = Lab::new(&["counts", "subject"]);
+    let tool = lab.tool(Way::Ours, &["./counts", "times", "end"]);
+    let second = lab.tool(Way::Ours, &["./counts", "results", "end"]);
+    let victim = lab
+        .stage
+        .start("subject", &["8", "2500", "/dev/null", "600"]);
+    let pid = victim.pid().to_string();
+    for round in 0..10 {
+        let attached = lab.stage.bpftime(&["attach", &pid]);
+        assert!(attached.status.success(), "round {round}: {attached:?}");
+        let detached = lab.stage.bpftime(&["detach", &pid]);
+        assert!(detached.status.success(), "round {round}: {detached:?}");
+        assert_eq!(changed_bytes(victim.pid()), 0, "round {round}");
+    }
+    assert_correct(victim);
+    lab.end();
+    let times = finished(tool);
+    // A call that began before the probe came returns unseen, and one that was under way when the
+    // probe went does not count; what returned did so with its own result.
+    let (entries, returns) = (number(&times, "entries"), number(&times, "returns"));
+    assert!(0 < returns && returns <= entries, "{times:?}");
+    finished(second);
 }

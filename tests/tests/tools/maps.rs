@@ -55,3 +55,11 @@ fn variables_change_under_the_running_program() {
         "{report:?}"
     );
 }
+
+/// Far more threads than CPUs that programs can be told, each for a short time.
+#[test]
+fn more_threads_than_cpus() {
+    let lab = Lab::new(&["counts", "subject"]);
+    let report = lab.compare(&["./counts", "count", "end"], &["./subject", "200", "50"]);
+    assert_eq!(report.number("calls"), 200 * 50 + 200 * 10, "{report:?}");
+}
