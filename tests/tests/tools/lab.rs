@@ -9,11 +9,11 @@ use bpftime_tests::paths;
 use bpftime_tests::process::{Running, Stage, ended};
 
 /// Longest time for anything that is to happen.
-pub const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// What runs the programs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Way {
+pub(crate) enum Way {
     /// `bpftime load` and `bpftime start`, as an ordinary user.
     Ours,
     /// The kernel, with the tool run by root; the victim is an ordinary user's.
@@ -21,25 +21,25 @@ pub enum Way {
 }
 
 /// A stage with the tools and victims of `tests/c` in it.
-pub struct Lab {
+pub(crate) struct Lab {
     pub stage: Stage,
 }
 
 /// What a tool and a victim printed, line by line.
 #[derive(Debug)]
-pub struct Report {
+pub(crate) struct Report {
     pub tool: Vec<String>,
     pub victim: Vec<String>,
 }
 
 impl Report {
     /// The number after a word in the tool's output.
-    pub fn number(&self, word: &str) -> i64 {
+    pub(crate) fn number(&self, word: &str) -> i64 {
         number(&self.tool, word)
     }
 
     /// The victim's process id, which follows its name in its first line.
-    pub fn victim_pid(&self) -> i64 {
+    pub(crate) fn victim_pid(&self) -> i64 {
         let word = self.victim[0].split(' ').next().expect("a name");
         number(&self.victim, word)
     }
@@ -56,7 +56,7 @@ impl Report {
 }
 
 /// The number after a word.
-pub fn number(lines: &[String], word: &str) -> i64 {
+pub(crate) fn number(lines: &[String], word: &str) -> i64 {
     lines
         .iter()
         .find_map(|line| {
@@ -68,7 +68,7 @@ pub fn number(lines: &[String], word: &str) -> i64 {
 
 impl Lab {
     /// Builds what is not built and copies the named programs to a new stage.
-    pub fn new(programs: &[&str]) -> Self {
+    pub(crate) fn new(programs: &[&str]) -> Self {
         let built = build();
         let stage = Stage::new();
         for program in programs {
@@ -78,7 +78,7 @@ impl Lab {
     }
 
     /// Starts a tool and waits until it says that it is attached.
-    pub fn tool(&self, way: Way, words: &[&str]) -> Running {
+    pub(crate) fn tool(&self, way: Way, words: &[&str]) -> Running {
         let tool = self.start_tool(way, words);
         self.await_attached(&tool, words);
         tool
@@ -108,7 +108,7 @@ impl Lab {
     }
 
     /// Starts a victim, probed from its first instruction.
-    pub fn victim(&self, way: Way, words: &[&str]) -> Running {
+    pub(crate) fn victim(&self, way: Way, words: &[&str]) -> Running {
         match way {
             Way::Ours => {
                 let mut all = vec!["start"];
@@ -120,18 +120,18 @@ impl Lab {
     }
 
     /// Tells tools that wait for the file `end` to print and to end.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         File::create(self.stage.path().join("end")).expect("a file");
     }
 
     /// Runs a tool, then a victim to its end, then lets the tool end.
-    pub fn observe(&self, way: Way, tool: &[&str], victim: &[&str]) -> Report {
+    pub(crate) fn observe(&self, way: Way, tool: &[&str], victim: &[&str]) -> Report {
         let tool = self.tool(way, tool);
         self.report(tool, self.victim(way, victim))
     }
 
     /// Waits for the victim's end, then for the tool's.
-    pub fn report(&self, tool: Running, victim: Running) -> Report {
+    pub(crate) fn report(&self, tool: Running, victim: Running) -> Report {
         let victim = finished(victim);
         self.end();
         let tool = finished(tool);
@@ -140,7 +140,7 @@ impl Lab {
     }
 
     /// Observes with ours and, where that is allowed, with the kernel: both print the same.
-    pub fn compare(&self, tool: &[&str], victim: &[&str]) -> Report {
+    pub(crate) fn compare(&self, tool: &[&str], victim: &[&str]) -> Report {
         let ours = self.observe(Way::Ours, tool, victim);
         if kernel_allows() {
             let kernel = self.observe(Way::Kernel, tool, victim);
@@ -155,14 +155,14 @@ impl Lab {
 }
 
 /// All lines of a process that succeeds.
-pub fn finished(running: Running) -> Vec<String> {
+pub(crate) fn finished(running: Running) -> Vec<String> {
     let (lines, status) = running.finish(SOON);
     assert!(status.success(), "{}: {lines:?}", ended(status));
     lines
 }
 
 /// Whether this user may attach uprobes with the kernel; prints why not.
-pub fn kernel_allows() -> bool {
+pub(crate) fn kernel_allows() -> bool {
     // SAFETY: no precondition; the call only reads the process's credentials.
     let root = unsafe { libc::geteuid() } == 0;
     let uprobes = std::path::Path::new("/sys/bus/event_source/devices/uprobe/type").exists();

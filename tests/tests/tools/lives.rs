@@ -36,7 +36,7 @@ fn executable_files(pid: u32) -> Vec<Mapped> {
 }
 
 /// The path of the C library that this test is linked with.
-pub fn libc_path() -> String {
+pub(crate) fn libc_path() -> String {
     executable_files(std::process::id())
         .into_iter()
         .map(|file| file.path)
