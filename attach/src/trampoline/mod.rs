@@ -1,7 +1,7 @@
 //! From a probed function to machine code: what can be patched, with what, and the trampoline
 //! that the patch jumps to. Pure: bytes in, bytes out.
 //!
-//! - [`plan`]: whether and how a function's entry can be replaced by a jump
+//! - [`mod@plan`]: whether and how a function's entry can be replaced by a jump
 //! - [`relocate`]: the displaced instructions, rewritten for another address
 //! - [`build`]: the trampoline around them and the bytes of the patch
 //! - [`leaf`]: whether a function can be left otherwise than by its return

@@ -3,8 +3,8 @@
 //! Types are decoded when they are asked for, so that the 150 000 types of a kernel cost one
 //! pass over their headers. Format: `Documentation/bpf/btf.rst` of the kernel.
 //!
-//! - [`types`]: one decoded type, its members and enumerators
-//! - [`ext`]: `.BTF.ext`, where instructions come from and CO-RE relocations
+//! - `types`: one decoded type, its members and enumerators
+//! - `ext`: `.BTF.ext`, where instructions come from and CO-RE relocations
 
 pub(crate) mod ext;
 pub(crate) mod types;

@@ -9,7 +9,7 @@
 //! - [`value`]: what a register or a stack cell holds
 //! - [`stack`]: the stack of one frame, byte by byte
 //! - [`state`]: frames and acquired resources
-//! - [`pairs`]: a map to identities
+//! - `pairs`: a map to identities
 //! - [`order`]: whether one state covers another
 //! - [`join`]: a state that covers two others
 
