@@ -15,6 +15,7 @@ demo:
 test:
 	scripts/install-deps.sh --test
 	$(MAKE) --no-print-directory -s -C examples
+	$(MAKE) --no-print-directory -s -C benches
 	scripts/test.sh
 
 ## bench: ns per probed call, ours beside the kernel's, as a table and as bench-results.json
