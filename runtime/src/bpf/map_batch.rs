@@ -123,28 +123,23 @@ fn read(request: &Request<'_>, attr: &Attr, batch: &Batch, delete: bool) -> Answ
     let mut done = 0;
     let mut ended = false;
     while done < batch.count {
-        let next = match batch.map.next_key(last.as_deref()) {
+        let element = batch.map.next_element(last.as_deref(), |key| {
+            if delete {
+                batch.map.lookup_and_delete(key)
+            } else {
+                batch.map.lookup(key)
+            }
+        });
+        let (next, value) = match element {
             Err(Errno::ENOENT) => {
                 ended = true;
                 break;
             }
             other => other?,
         };
-        let value = if delete {
-            batch.map.lookup_and_delete(&next)
-        } else {
-            batch.map.lookup(&next)
-        };
-        match value {
-            Ok(value) => {
-                request.call.write(batch.key_address(done), &next)?;
-                request.call.write(batch.value_address(done), &value)?;
-                done += 1;
-            }
-            // Deleted by somebody else meanwhile.
-            Err(Errno::ENOENT) => {}
-            Err(errno) => return Err(errno),
-        }
+        request.call.write(batch.key_address(done), &next)?;
+        request.call.write(batch.value_address(done), &value)?;
+        done += 1;
         last = if delete { None } else { Some(next) };
     }
     if !ended && batch.map.next_key(last.as_deref()) == Err(Errno::ENOENT) {

@@ -19,6 +19,9 @@ use crate::sys::errno_of;
 use crate::sys::file::{add_seals, fixed_memfd, is_sole_user, reopen};
 use crate::sys::mapping::{Mapping, mappings_of};
 
+/// How many keys in a row may vanish before they are read.
+const MAX_VANISHED: u32 = 1 << 16;
+
 /// What a tool said about a map besides its geometry.
 #[derive(Debug, Default)]
 pub struct Description {
@@ -307,6 +310,25 @@ impl Map {
         Ok(next)
     }
 
+    /// The first element after `key`, the first of all without, that `read` finds; it gives the
+    /// value of a key. Keys that are deleted between the two steps are passed over. `EINTR` if
+    /// that does not end: a process that has the map can write keys where no lookup finds them.
+    pub fn next_element(
+        &self,
+        key: Option<&[u8]>,
+        read: impl Fn(&[u8]) -> Result<Vec<u8>, Errno>,
+    ) -> Result<(Vec<u8>, Vec<u8>), Errno> {
+        let mut next = self.next_key(key)?;
+        for _ in 0..MAX_VANISHED {
+            match read(&next) {
+                Err(Errno::ENOENT) => next = self.next_key(Some(&next))?,
+                Err(errno) => return Err(errno),
+                Ok(value) => return Ok((next, value)),
+            }
+        }
+        Err(Errno(libc::EINTR))
+    }
+
     /// Removes a key and gives its value, `BPF_MAP_LOOKUP_AND_DELETE_ELEM`.
     pub fn lookup_and_delete(&self, key: &[u8]) -> Result<Vec<u8>, Errno> {
         let mut value = vec![0; self.geometry().user_value_size()];
@@ -339,4 +361,41 @@ unsafe extern "sysv64" fn owner_alive(owner: u64) -> bool {
     };
     // A thread that procfs does not show for another reason than its death counts as alive.
     !matches!(std::fs::metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    #[test]
+    fn a_key_that_no_lookup_finds_does_not_hang_the_reader() {
+        let geometry = Geometry {
+            map_type: MapType::Hash,
+            key_size: 8,
+            value_size: 8,
+            max_entries: 64,
+            flags: 0,
+            cpus: 1,
+            seed: 0,
+        };
+        let map = Map::new(1, geometry, Description::default()).unwrap();
+        let key = 0x1122_3344_5566_7788_u64.to_le_bytes();
+        map.update(&key, &[1; 8], 0).unwrap();
+        // As a target may: another key in the element's place, whose hash does not fit.
+        let control = std::fs::File::from(reopen(map.memory().0, true).unwrap());
+        let mut bytes = vec![0; map.geometry().control_len()];
+        control.read_exact_at(&mut bytes, 0).unwrap();
+        let places = bytes.windows(8).enumerate().filter(|(_, at)| *at == key);
+        for (offset, _) in places {
+            control.write_all_at(&[0xee; 8], offset as u64).unwrap();
+        }
+        assert_eq!(map.next_key(None).unwrap(), [0xee; 8]);
+        assert_eq!(map.lookup(&[0xee; 8]), Err(Errno::ENOENT));
+        assert_eq!(
+            map.next_element(None, |key| map.lookup(key)),
+            Err(Errno(libc::EINTR))
+        );
+    }
 }

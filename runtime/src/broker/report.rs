@@ -12,10 +12,14 @@ use super::protocol::{
 use super::state::Broker;
 use super::target::Target;
 use crate::guardian::protocol::HookReport;
-use crate::sys::process;
+use crate::sys::{process, wire};
 
-/// Most elements that a dump shows; a map that grows while it is read must end some time.
-const MAX_ELEMENTS: usize = 1 << 20;
+/// Bytes of JSON that a dump may take, the map's description left out: it must fit in a message.
+const MAX_DUMP: usize = wire::MAX_FRAME - (1 << 16);
+/// Most bytes of JSON for a byte, `255,`.
+const JSON_PER_BYTE: usize = 4;
+/// Bytes of JSON for an element without its bytes, `{"key":[],"value":[]},` and some.
+const JSON_PER_ELEMENT: usize = 32;
 
 /// Everything.
 pub fn status(broker: &Arc<Broker>) -> Status {
@@ -162,30 +166,46 @@ pub fn dump(broker: &Arc<Broker>, wanted: &str) -> Result<MapDump, String> {
             ));
         }
     };
-    let mut elements = Vec::new();
-    let mut key = None;
-    while elements.len() < MAX_ELEMENTS {
-        match map.next_key(key.as_deref()) {
-            Ok(next) => {
-                match map.lookup(&next) {
-                    Ok(value) => elements.push(Element {
-                        key: next.clone(),
-                        value,
-                    }),
-                    // Deleted meanwhile.
-                    Err(Errno::ENOENT) => {}
-                    Err(errno) => return Err(unreadable(map, errno)),
-                }
-                key = Some(next);
-            }
-            Err(Errno::ENOENT) => break,
-            Err(errno) => return Err(unreadable(map, errno)),
-        }
-    }
     Ok(MapDump {
         map: map_info(broker, map),
-        elements,
+        elements: elements(map)?,
     })
+}
+
+/// All elements of a map; one sentence if it has none or too many to show.
+fn elements(map: &Map) -> Result<Vec<Element>, String> {
+    let geometry = map.geometry();
+    let bytes = geometry.key_size as usize + geometry.user_value_size();
+    let cost = bytes
+        .saturating_mul(JSON_PER_BYTE)
+        .saturating_add(JSON_PER_ELEMENT);
+    let mut room = MAX_DUMP;
+    let mut elements: Vec<Element> = Vec::new();
+    loop {
+        let last = elements.last().map(|element| element.key.as_slice());
+        // Before anything is read: one value may be larger than all there is room for.
+        let Some(rest) = room.checked_sub(cost) else {
+            return match map.next_key(last) {
+                Err(Errno::ENOENT) => Ok(elements),
+                Err(errno) => Err(unreadable(map, errno)),
+                Ok(_) => Err(too_large(map, elements.len())),
+            };
+        };
+        match map.next_element(last, |key| map.lookup(key)) {
+            Ok((key, value)) => elements.push(Element { key, value }),
+            Err(Errno::ENOENT) => return Ok(elements),
+            Err(errno) => return Err(unreadable(map, errno)),
+        }
+        room = rest;
+    }
+}
+
+fn too_large(map: &Map, fit: usize) -> String {
+    let (id, name) = (map.id, &map.description.name);
+    format!(
+        "map {name:?} has more elements than can be shown at once ({fit}); \
+         `bpftime load bpftool map dump id {id}` shows them one by one"
+    )
 }
 
 fn unreadable(map: &Map, errno: Errno) -> String {
@@ -194,4 +214,47 @@ fn unreadable(map: &Map, errno: Errno) -> String {
         "map {name:?} of type {kind} has no elements that can be listed ({})",
         errno.name()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use bpftime_abi::MapType;
+    use bpftime_maps::Geometry;
+
+    use super::*;
+    use crate::broker::map::Description;
+
+    fn array(value_size: u32, max_entries: u32) -> Map {
+        let geometry = Geometry {
+            map_type: MapType::Array,
+            key_size: 4,
+            value_size,
+            max_entries,
+            flags: 0,
+            cpus: 1,
+            seed: 0,
+        };
+        Map::new(1, geometry, Description::default()).unwrap()
+    }
+
+    #[test]
+    fn a_dump_fits_in_a_message_or_is_refused() {
+        assert_eq!(elements(&array(8, 1000)).unwrap().len(), 1000);
+        // The largest number of elements that is shown, all bytes of three digits.
+        let fit = MAX_DUMP / ((4 + 1020) * JSON_PER_BYTE + JSON_PER_ELEMENT);
+        let map = array(1020, fit as u32);
+        for index in 0..fit as u32 {
+            map.update(&index.to_le_bytes(), &[255; 1020], 0).unwrap();
+        }
+        let shown = elements(&map).unwrap();
+        assert_eq!(shown.len(), fit);
+        assert!(serde_json::to_vec(&shown).unwrap().len() <= MAX_DUMP);
+        for map in [array(1020, fit as u32 + 1), array(1 << 30, 1)] {
+            let sentence = elements(&map).unwrap_err();
+            assert!(
+                sentence.contains("more elements than can be shown"),
+                "{sentence}"
+            );
+        }
+    }
 }
