@@ -5,7 +5,7 @@
 //! memory; a thread of the broker waits there and raises the eventfd. The eventfd is in the tool's
 //! `epoll` edge-triggered, so it never needs to be read.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::event::EventKind;
 use super::map::Map;
+use crate::sys::futex;
 
 /// How long a thread waits at most before it looks whether its map is still there.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -77,7 +78,7 @@ fn wait_until_gone(weak: &Weak<Map>) {
             patience = PATIENCE.min(patience * 2);
         }
         seen = Some(now);
-        futex_wait(word, now, patience);
+        futex::wait(word, now, patience);
     }
 }
 
@@ -96,23 +97,5 @@ pub fn raise_all(map: &Map) {
         if let EventKind::Output(output) = &ring.kind {
             raise(&output.wake);
         }
-    }
-}
-
-fn futex_wait(word: &AtomicU32, value: u32, patience: Duration) {
-    let timeout = libc::timespec {
-        tv_sec: patience.as_secs() as libc::time_t,
-        tv_nsec: patience.subsec_nanos().into(),
-    };
-    // SAFETY: the kernel reads an aligned word that lives during the call, and the timeout. Not
-    // FUTEX_PRIVATE: the word is shared with the targets.
-    unsafe {
-        libc::syscall(
-            libc::SYS_futex,
-            word.as_ptr(),
-            libc::FUTEX_WAIT,
-            value,
-            &raw const timeout,
-        );
     }
 }

@@ -1,6 +1,7 @@
 //! Thin wrappers of the system calls that the runtime needs.
 //!
 //! - [`mod@file`]: anonymous files, seals, file identity
+//! - [`futex`]: futex words in shared memory
 //! - [`mapping`]: shared mappings
 //! - [`pidfd`]: processes by descriptor, and descriptors of other processes
 //! - [`process`]: facts about a process from procfs
@@ -8,6 +9,7 @@
 //! - [`wire`]: framed JSON messages with descriptors over a socket
 
 pub mod file;
+pub mod futex;
 pub mod mapping;
 pub mod memory;
 pub mod pidfd;
