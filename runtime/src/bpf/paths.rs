@@ -4,6 +4,9 @@
 //! broker's answers, because it is the broker that answers `perf_event_open`. All other paths run
 //! natively.
 
+use std::io;
+use std::os::fd::OwnedFd;
+
 use bpftime_abi::Errno;
 
 use super::{Answer, Request};
@@ -37,25 +40,49 @@ fn contents(path: &[u8], cpus: u32) -> Option<String> {
     Some(text)
 }
 
+/// Bytes of an emulated file, as `stat` tells them.
+fn size(path: &[u8], cpus: u32) -> Option<usize> {
+    if is_trace_pipe(path) {
+        return Some(0);
+    }
+    contents(path, cpus).map(|text| text.len())
+}
+
+/// Whether a file gives what programs print.
+fn is_trace_pipe(path: &[u8]) -> bool {
+    matches!(
+        path,
+        b"/sys/kernel/tracing/trace_pipe" | b"/sys/kernel/debug/tracing/trace_pipe"
+    )
+}
+
 /// Answers `open`, `openat` and `openat2`, given the address of the path and the flags.
 pub fn open(request: &Request<'_>, path: u64, flags: impl Fn() -> Result<u64, Errno>) -> Answer {
     let Ok(path) = request.call.read_path(path) else {
         return Ok(Reply::Native);
     };
-    let Some(text) = contents(&path, request.session.broker.cpus) else {
+    let broker = &request.session.broker;
+    let text = contents(&path, broker.cpus);
+    if text.is_none() && !is_trace_pipe(&path) {
         return Ok(Reply::Native);
-    };
+    }
     let flags = flags()?;
     if flags & libc::O_ACCMODE as u64 != libc::O_RDONLY as u64 {
         return Err(Errno::EACCES);
     }
-    let fd = sealed_memfd("bpftime-sysfs", text.as_bytes()).map_err(|error| errno_of(&error))?;
-    // A new open file: its position is at the start, and it cannot be written.
-    let fd = reopen(&fd, false).map_err(|error| errno_of(&error))?;
+    let fd = match text {
+        Some(text) => file_with(&text).map_err(|error| errno_of(&error))?,
+        None => broker.trace.open(flags & libc::O_NONBLOCK as u64 != 0)?,
+    };
     Ok(Reply::Fd {
         fd,
         cloexec: flags & libc::O_CLOEXEC as u64 != 0,
     })
+}
+
+/// A new open file with this text: its position is at the start, and it cannot be written.
+fn file_with(text: &str) -> io::Result<OwnedFd> {
+    reopen(sealed_memfd("bpftime-sysfs", text.as_bytes())?, false)
 }
 
 /// Flags of `openat2`, in `struct open_how`.
@@ -70,7 +97,7 @@ pub fn access(request: &Request<'_>, path: u64, mode: u64) -> Answer {
     let Ok(path) = request.call.read_path(path) else {
         return Ok(Reply::Native);
     };
-    if contents(&path, request.session.broker.cpus).is_none() {
+    if size(&path, request.session.broker.cpus).is_none() {
         return Ok(Reply::Native);
     }
     let unwanted = (libc::W_OK | libc::X_OK) as u64;
@@ -86,14 +113,14 @@ pub fn stat(request: &Request<'_>, path: u64, buffer: u64) -> Answer {
     let Ok(path) = request.call.read_path(path) else {
         return Ok(Reply::Native);
     };
-    let Some(text) = contents(&path, request.session.broker.cpus) else {
+    let Some(size) = size(&path, request.session.broker.cpus) else {
         return Ok(Reply::Native);
     };
     // `struct stat` of x86-64: mode at 24, size at 48, block size at 56; 144 bytes.
     let mut bytes = [0; 144];
     bytes[16..24].copy_from_slice(&1u64.to_le_bytes());
     bytes[24..28].copy_from_slice(&(libc::S_IFREG | 0o444).to_le_bytes());
-    bytes[48..56].copy_from_slice(&(text.len() as u64).to_le_bytes());
+    bytes[48..56].copy_from_slice(&(size as u64).to_le_bytes());
     bytes[56..64].copy_from_slice(&4096u64.to_le_bytes());
     request.call.write(buffer, &bytes)?;
     Ok(Reply::Value(0))
@@ -104,7 +131,7 @@ pub fn statx(request: &Request<'_>, path: u64, buffer: u64) -> Answer {
     let Ok(path) = request.call.read_path(path) else {
         return Ok(Reply::Native);
     };
-    let Some(text) = contents(&path, request.session.broker.cpus) else {
+    let Some(size) = size(&path, request.session.broker.cpus) else {
         return Ok(Reply::Native);
     };
     // `struct statx`: mask at 0, block size at 4, links at 16, mode at 28, size at 40; 256 bytes.
@@ -114,7 +141,7 @@ pub fn statx(request: &Request<'_>, path: u64, buffer: u64) -> Answer {
     bytes[4..8].copy_from_slice(&4096u32.to_le_bytes());
     bytes[16..20].copy_from_slice(&1u32.to_le_bytes());
     bytes[28..30].copy_from_slice(&((libc::S_IFREG | 0o444) as u16).to_le_bytes());
-    bytes[40..48].copy_from_slice(&(text.len() as u64).to_le_bytes());
+    bytes[40..48].copy_from_slice(&(size as u64).to_le_bytes());
     request.call.write(buffer, &bytes)?;
     Ok(Reply::Value(0))
 }
@@ -136,8 +163,9 @@ mod tests {
             &b"/etc/passwd"[..],
             b"",
             b"/sys/devices/system/cpu/possible/",
+            b"/sys/kernel/tracing/trace",
         ] {
-            assert_eq!(contents(path, 4), None);
+            assert_eq!(size(path, 4), None);
         }
     }
 }

@@ -6,6 +6,7 @@
 //! - [`reaper`]: notices that a tool has closed its last descriptor of an object
 //! - [`session`]: one tool, its listener and its thread
 //! - [`targets`], [`target`]: processes that programs run in, each with its guardian
+//! - [`trace`]: what programs print, for tools to read
 //! - [`wakeup`]: wakes tools that wait for ring buffers
 //! - [`protocol`], [`server`], [`report`]: what the command line asks
 //!
@@ -26,6 +27,7 @@ pub mod session;
 pub mod state;
 pub mod target;
 pub mod targets;
+pub mod trace;
 pub mod wakeup;
 
 pub use state::Broker;

@@ -14,6 +14,7 @@ use super::reaper::Reaper;
 use super::registry::Registry;
 use super::session::Session;
 use super::targets::Targets;
+use super::trace::TracePipe;
 
 /// Virtual CPUs, unless `BPFTIME_CPUS` says otherwise.
 const DEFAULT_CPUS: u32 = 16;
@@ -25,6 +26,8 @@ pub struct Broker {
     pub registry: Registry,
     /// Processes that programs run in.
     pub targets: Targets,
+    /// What programs print.
+    pub trace: Arc<TracePipe>,
     /// What programs may use in a target.
     pub capabilities: Capabilities,
     /// Number of virtual CPUs.
@@ -63,6 +66,7 @@ impl Broker {
         Ok(Self {
             registry: Registry::new(reaper.clone()),
             targets: Targets::new(cpus)?,
+            trace: Arc::default(),
             capabilities: bpftime_helpers::CAPABILITIES,
             cpus,
             sessions: Mutex::default(),

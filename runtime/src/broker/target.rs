@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::event::EventKind;
 use super::state::Attachment;
+use super::trace::TracePipe;
 use crate::guardian::protocol::{
     FromGuardian, HookReport, ProgramText, RingPlace, ToGuardian, Wanted,
 };
@@ -186,12 +187,13 @@ impl Target {
         }
     }
 
-    /// Takes in what the guardian says until it ends.
-    pub(super) fn listen(&self, mut child: Child) {
+    /// Takes in what the guardian says until it ends; what programs print goes to `trace`.
+    pub(super) fn listen(&self, mut child: Child, trace: &TracePipe) {
         let mut last = None;
         while let Ok(Some((message, _))) = wire::receive::<FromGuardian>(&self.stream) {
             let mut heard = self.heard();
             match message {
+                FromGuardian::Trace { lost, lines } => trace.add(lost, &lines),
                 FromGuardian::Ready => heard.ready = true,
                 FromGuardian::Failed { sentence } => last = Some(sentence),
                 FromGuardian::Reconciled {

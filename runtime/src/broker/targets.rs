@@ -136,10 +136,10 @@ impl Targets {
         let target = Arc::new(Target::new(pid, number, only_for_tools, losses, ours));
         self.locked().insert(pid, target.clone());
         broker.touch();
-        let listening = target.clone();
+        let (listening, trace) = (target.clone(), broker.trace.clone());
         std::thread::Builder::new()
             .name(format!("target {pid}"))
-            .spawn(move || listening.listen(child))
+            .spawn(move || listening.listen(child, &trace))
             .map_err(cannot)?;
         let begin = ToGuardian::Begin {
             pid,

@@ -10,6 +10,8 @@ use bpftime_attach::{FileId, Maps, Stopped, Target};
 
 use super::objects::Objects;
 use super::protocol::{RingPlace, Wanted};
+use super::trace::Follower;
+use super::voice::Voice;
 
 /// One sentence about what went wrong.
 pub type Sentence = String;
@@ -29,6 +31,9 @@ pub struct Inside {
     wanted: Vec<Wanted>,
     places: Vec<RingPlace>,
     injection: Option<Injection>,
+    voice: Voice,
+    /// Passes on what the programs of the injection print.
+    trace: Option<Follower>,
     /// By key of the attachment.
     links: BTreeMap<u64, Link>,
     failures: BTreeMap<u64, Sentence>,
@@ -36,7 +41,7 @@ pub struct Inside {
 
 impl Inside {
     /// Nothing yet.
-    pub fn new(image: Image, target_id: u32, cpus: u32, leases: OwnedFd) -> Self {
+    pub fn new(image: Image, target_id: u32, cpus: u32, leases: OwnedFd, voice: Voice) -> Self {
         Self {
             image,
             target_id,
@@ -48,6 +53,8 @@ impl Inside {
             wanted: Vec::new(),
             places: Vec::new(),
             injection: None,
+            voice,
+            trace: None,
             links: BTreeMap::new(),
             failures: BTreeMap::new(),
         }
@@ -141,10 +148,16 @@ impl Inside {
 
     /// Forgets what is in the target.
     fn forget(&mut self) {
+        self.end_trace();
         self.injection = None;
         self.links.clear();
         self.failures.clear();
         self.objects.forget_places();
+    }
+
+    /// Tells the broker the rest of what the programs have printed.
+    pub fn end_trace(&mut self) {
+        self.trace = None;
     }
 
     /// Whether something is to be done for which the target must be stopped: something is to be
@@ -241,6 +254,14 @@ impl Inside {
             };
             let injection =
                 Injection::attach(stopped, &options).map_err(|error| error.to_string())?;
+            let follower = Follower::start(
+                stopped.target().pid(),
+                injection.control(),
+                self.voice.clone(),
+            );
+            self.trace = follower
+                .inspect_err(|error| tracing::warn!("text of programs is lost: {error}"))
+                .ok();
             self.injection = Some(injection);
         }
         Ok(())

@@ -5,6 +5,8 @@
 //! - [`inside`]: brings the target in line with what is wanted
 //! - [`objects`]: maps, output rings and programs, and where they are in the target
 //! - [`tables`]: map handles as the target's programs need them
+//! - [`trace_ring`], [`trace`]: text of `bpf_trace_printk` on its way to the broker
+//! - [`voice`]: what the guardian's threads say to the broker
 //! - [`report`]: what the target's memory says of its hooks
 //! - [`undo`]: a process given back as it was, without a guardian
 
@@ -14,6 +16,9 @@ pub mod protocol;
 pub mod report;
 pub mod serve;
 pub mod tables;
+pub mod trace;
+pub mod trace_ring;
 pub mod undo;
+pub mod voice;
 
 pub use serve::run;

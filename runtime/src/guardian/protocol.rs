@@ -177,6 +177,13 @@ pub enum FromGuardian {
         /// Attachments that are in the process.
         hooks: Vec<HookReport>,
     },
+    /// Text that programs have printed.
+    Trace {
+        /// Lines that were lost, before these or among them.
+        lost: u64,
+        /// In order, at most [`TRACE_RECORDS`](bpftime_abi::target::TRACE_RECORDS).
+        lines: Vec<TraceLine>,
+    },
     /// Everything is removed (or the reason why not); the guardian ends.
     Detached {
         /// Why something is left, one sentence; nothing if all is removed.
@@ -184,6 +191,20 @@ pub enum FromGuardian {
     },
     /// The process has ended; the guardian ends.
     Exited,
+}
+
+/// A line of `bpf_trace_printk`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TraceLine {
+    /// Thread id as the process sees it.
+    pub tid: u32,
+    /// Name of the thread.
+    pub comm: String,
+    /// When it was read, microseconds of the monotonic clock.
+    pub time_us: u64,
+    /// The text, as the process wrote it: at most
+    /// [`TRACE_TEXT`](bpftime_abi::target::TRACE_TEXT) bytes, without NUL.
+    pub text: Vec<u8>,
 }
 
 /// State of an attachment in a process.

@@ -13,6 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::inside::Inside;
 use super::protocol::{FromGuardian, ToGuardian};
+use super::voice::Voice;
 use super::{report, undo};
 use crate::client::Failure;
 use crate::sys::{process, wire};
@@ -103,9 +104,14 @@ pub fn run() -> Result<(), Failure> {
         Ok(image) => image,
         Err(error) => return fail(&stream, error.to_string()),
     };
-    let inside = Inside::new(image, target_id, cpus, leases);
+    let voice = match Voice::new(&stream) {
+        Ok(voice) => voice,
+        Err(error) => return fail(&stream, error.to_string()),
+    };
+    let inside = Inside::new(image, target_id, cpus, leases, voice.clone());
     let mut guardian = Guardian {
         stream,
+        voice,
         inside,
         drained: false,
     };
@@ -115,9 +121,14 @@ pub fn run() -> Result<(), Failure> {
         Err(error) => return fail(&guardian.stream, error.to_string()),
     };
     match guardian.serve(&target) {
-        End::Exited => guardian.say(&FromGuardian::Exited),
+        End::Exited => {
+            guardian.inside.end_trace();
+            guardian.say(&FromGuardian::Exited)
+        }
         End::Detach => {
-            let sentence = match inject::detach(&target) {
+            let result = inject::detach(&target);
+            guardian.inside.end_trace();
+            let sentence = match result {
                 Ok(done) => undo::left(pid, &done),
                 Err(Error::Gone { .. }) => return guardian.say(&FromGuardian::Exited),
                 Err(error) => Some(error.to_string()),
@@ -135,6 +146,7 @@ fn fail(stream: &UnixStream, sentence: String) -> Result<(), Failure> {
 
 struct Guardian {
     stream: UnixStream,
+    voice: Voice,
     inside: Inside,
     /// The broker has ended.
     drained: bool,
@@ -142,8 +154,7 @@ struct Guardian {
 
 impl Guardian {
     fn say(&self, message: &FromGuardian) -> Result<(), Failure> {
-        // The broker may be gone, which the next read tells.
-        let _ = wire::send(&self.stream, message, &[]);
+        self.voice.say(message);
         Ok(())
     }
 

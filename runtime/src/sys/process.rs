@@ -35,6 +35,12 @@ pub fn comm_of(pid: i32) -> String {
         .unwrap_or_default()
 }
 
+/// The command name of a thread of a process; nothing if it has no such thread.
+pub fn comm_of_thread(pid: i32, tid: u32) -> Option<String> {
+    let name = std::fs::read(format!("/proc/{pid}/task/{tid}/comm")).ok()?;
+    Some(String::from_utf8_lossy(&name).trim_end().to_owned())
+}
+
 /// The command line, words separated by spaces; the command name where there is none.
 pub fn command_of(pid: i32) -> String {
     match std::fs::read(format!("/proc/{pid}/cmdline")) {

@@ -12,6 +12,7 @@ mod events;
 mod hostile;
 mod lifetime;
 mod stage;
+mod trace_pipe;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -24,7 +25,7 @@ pub(crate) struct Skipped(pub(crate) String);
 
 type Test = fn() -> Result<(), Skipped>;
 
-const TESTS: [(&str, Test); 6] = [
+const TESTS: [(&str, Test); 7] = [
     (
         "calls_agree_with_the_kernel",
         agreement::calls_agree_with_the_kernel,
@@ -48,6 +49,10 @@ const TESTS: [(&str, Test); 6] = [
     (
         "a_tool_gives_its_own_exit_code",
         lifetime::a_tool_gives_its_own_exit_code,
+    ),
+    (
+        "trace_pipe_shows_every_line",
+        trace_pipe::trace_pipe_shows_every_line,
     ),
 ];
 

@@ -186,6 +186,12 @@ impl Talk {
         self.input = None;
     }
 
+    /// Interrupts it, as Ctrl-C does.
+    pub(crate) fn interrupt(&self) {
+        let pid = nix::unistd::Pid::from_raw(self.child.id() as i32);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("it runs");
+    }
+
     /// Waits for its end.
     pub(crate) fn code(mut self) -> Option<i32> {
         self.hang_up();
