@@ -23,8 +23,11 @@ const MAX_MAPS: usize = 64;
 const KNOWN_FLAGS: u32 = 0x1_00ff;
 /// End of the last field that is accepted (`fd_array_cnt`).
 const END: usize = 152;
-/// Most records of function or line information.
-const MAX_RECORDS: u32 = MAX_SLOTS;
+/// A function's name is shorter, as in the kernel (`KSYM_NAME_LEN`).
+const MAX_NAME: usize = 512;
+/// Most bytes of source lines of a program; what is over it is left out. Many records may name one
+/// long string, of which each keeps a copy.
+const MAX_TEXT: usize = 64 << 20;
 
 /// `BPF_PSEUDO_*` in the source register of a 64-bit immediate load.
 mod pseudo {
@@ -73,7 +76,7 @@ pub fn load(request: &Request<'_>, attr: &Attr, size: u64) -> Answer {
         fd => Some(btf_of(request, fd)?),
     };
     let (subprograms, lines) = match &types {
-        Some(types) => debug_info(request, attr, types)?,
+        Some(types) => debug_info(request, attr, types, slots)?,
         None => (Vec::new(), Vec::new()),
     };
     let attach_type = Some(attr.u32(68)).filter(|kind| *kind != 0).map(AttachType);
@@ -291,15 +294,20 @@ fn debug_info(
     request: &Request<'_>,
     attr: &Attr,
     types: &Btf,
+    slots: u32,
 ) -> Result<(Vec<Subprogram>, Vec<LineInfo>), Errno> {
     let sections = btf::Sections::parse(&types.blob)?;
     let offsets = sections.type_offsets()?;
-    let functions = records::<8>(request, attr.u32(76), attr.u64(80), attr.u32(88))?;
+    let (size, address, count) = (attr.u32(76), attr.u64(80), attr.u32(88));
+    let functions = records::<8>(request, size, address, count, slots)?;
     let mut subprograms = Vec::with_capacity(functions.len());
     for record in functions {
         let [i0, i1, i2, i3, t0, t1, t2, t3] = record;
         let id = u32::from_le_bytes([t0, t1, t2, t3]);
         let (name, global) = sections.function(&offsets, id).ok_or(Errno::EINVAL)?;
+        if name.len() >= MAX_NAME {
+            return Err(Errno::EINVAL);
+        }
         let insn = u32::from_le_bytes([i0, i1, i2, i3]);
         subprograms.push(Subprogram {
             insn,
@@ -307,23 +315,27 @@ fn debug_info(
             global,
         });
     }
-    let lines = records::<16>(request, attr.u32(92), attr.u64(96), attr.u32(104))?;
+    let (size, address, count) = (attr.u32(92), attr.u64(96), attr.u32(104));
+    let lines = records::<16>(request, size, address, count, slots)?;
+    let mut room = MAX_TEXT;
     let lines = lines.into_iter().map(|record| {
         let word = |at: usize| {
             record[at..]
                 .first_chunk()
                 .map_or(0, |bytes| u32::from_le_bytes(*bytes))
         };
-        let string = |at| {
-            sections
-                .string(word(at))
-                .ok_or(Errno::EINVAL)
-                .map(str::to_owned)
+        let mut string = |at| {
+            // To look for the end of a string takes time too.
+            if room == 0 {
+                return Ok(String::new());
+            }
+            let text = sections.string(word(at)).ok_or(Errno::EINVAL)?.trim();
+            Ok::<_, Errno>(text_within(text, &mut room))
         };
         Ok(LineInfo {
             insn: word(0),
             file: string(4)?,
-            text: string(8)?.trim().to_owned(),
+            text: string(8)?,
             line: word(12) >> 10,
             column: word(12) & 0x3ff,
         })
@@ -334,18 +346,28 @@ fn debug_info(
     Ok((subprograms, lines))
 }
 
-/// Records of which the first `N` bytes are known.
+/// A copy of a string, which takes its length of `room`; empty, and no room left, if there is not
+/// as much.
+fn text_within(text: &str, room: &mut usize) -> String {
+    let rest = room.checked_sub(text.len());
+    *room = rest.unwrap_or(0);
+    rest.map_or_else(String::new, |_| text.to_owned())
+}
+
+/// Records of which the first `N` bytes are known; at most one for each of the `slots`, as each
+/// is about another one.
 fn records<const N: usize>(
     request: &Request<'_>,
     size: u32,
     address: u64,
     count: u32,
+    slots: u32,
 ) -> Result<Vec<[u8; N]>, Errno> {
     if count == 0 {
         return Ok(Vec::new());
     }
     let size = size as usize;
-    if count > MAX_RECORDS || size < N || size > 252 || !size.is_multiple_of(4) {
+    if count > slots || size < N || size > 252 || !size.is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
     let bytes = request.call.read_vec(address, size * count as usize)?;
@@ -377,4 +399,19 @@ fn compile(verified: &VerifiedProgram) -> Result<Option<Code>, String> {
         stack_bytes: object.stack_bytes(),
         needs_cpu: verified.facts().needs_cpu,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_take_no_more_than_their_room() {
+        let mut room = 5;
+        assert_eq!(text_within("abc", &mut room), "abc");
+        assert_eq!(room, 2);
+        assert_eq!(text_within("abc", &mut room), "");
+        assert_eq!(room, 0);
+        assert_eq!(text_within("a", &mut room), "");
+    }
 }
