@@ -27,6 +27,9 @@ const FLAG_CONTINUE: u32 = 1;
 /// `SECCOMP_ADDFD_FLAG_SEND`: installing the descriptor is the answer.
 const ADD_FD_SEND: u32 = 2;
 
+/// Most descriptors of threads that are kept. Those of threads that ended stay until then.
+const MAX_THREADS: usize = 64;
+
 /// The broker's end of a tool's filter.
 #[derive(Debug)]
 pub struct Listener {
@@ -131,6 +134,9 @@ impl Listener {
         }
         let fd = pidfd::open_thread(tid)?;
         let result = action(fd.as_fd());
+        if threads.len() >= MAX_THREADS {
+            threads.clear();
+        }
         threads.insert(tid, fd);
         result
     }
@@ -223,5 +229,30 @@ impl Call<'_> {
         let listener = self.listener.fd.as_raw_fd();
         // SAFETY: SEND reads one `seccomp_notif_resp`. It fails only if the caller was killed.
         unsafe { libc::ioctl(listener, SEND, &raw const response) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_that_ended_do_not_use_up_the_descriptors() {
+        let listener = Listener::new(std::fs::File::open("/dev/null").unwrap().into());
+        let own = || nix::unistd::gettid().as_raw();
+        std::thread::scope(|scope| {
+            for _ in 0..3 * MAX_THREADS {
+                let (told, heard) = std::sync::mpsc::channel();
+                let (end, ended) = std::sync::mpsc::channel::<()>();
+                scope.spawn(move || {
+                    told.send(own()).unwrap();
+                    let _ = ended.recv();
+                });
+                let tid = heard.recv().unwrap();
+                listener.with_thread(tid, |_| Ok(())).unwrap();
+                drop(end);
+            }
+        });
+        assert!(listener.threads.borrow().len() <= MAX_THREADS);
     }
 }
