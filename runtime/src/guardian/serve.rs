@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bpftime_attach::inject::{self, Image};
 use bpftime_attach::startup::Startup;
@@ -216,6 +216,7 @@ impl Guardian {
     /// Serves broker and process until one of them ends it.
     fn serve(&mut self, target: &Target) -> End {
         self.change(target);
+        let mut glanced = Instant::now();
         loop {
             if self.drained {
                 return End::Detach;
@@ -233,12 +234,16 @@ impl Guardian {
             if exited {
                 return End::Exited;
             }
-            if !message {
+            if message && let Some(end) = self.take_message(Some(target)) {
+                return end;
+            }
+            // By the clock, not by silence: a broker that asks often must not keep the guardian
+            // from noticing an `exec`.
+            if !message || glanced.elapsed() >= Duration::from_millis(GLANCE_MS.into()) {
+                glanced = Instant::now();
                 if !self.inside.is_settled(target) {
                     self.change(target);
                 }
-            } else if let Some(end) = self.take_message(Some(target)) {
-                return end;
             }
         }
     }
