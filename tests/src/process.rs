@@ -225,6 +225,15 @@ impl Running {
         (self.lines.iter().collect(), status)
     }
 
+    /// In words: that it runs, or how it ended.
+    pub fn state(&mut self) -> String {
+        match self.child.try_wait() {
+            Ok(Some(status)) => ended(status),
+            Ok(None) => format!("process {} runs", self.pid()),
+            Err(error) => error.to_string(),
+        }
+    }
+
     /// Whether it still runs.
     pub fn runs(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))

@@ -71,14 +71,16 @@ fn pids_of(stage: &Stage, party: Party) -> Vec<i32> {
         let program = words
             .first()
             .map_or("", |word| word.rsplit('/').next().unwrap_or(word));
+        // Broker and guardian are the command itself, started again as `/proc/self/exe`.
+        let ours = matches!(program, "bpftime" | "exe");
         let sub = words.get(1).copied().unwrap_or("");
         match party {
-            Party::Load => program == "bpftime" && sub == "load",
-            Party::Start => program == "bpftime" && sub == "start",
-            Party::Attach => program == "bpftime" && sub == "attach",
+            Party::Load => ours && sub == "load",
+            Party::Start => ours && sub == "start",
+            Party::Attach => ours && sub == "attach",
             Party::Tool => program == "malloc",
-            Party::Guardian => program == "bpftime" && sub == "guardian",
-            Party::Broker => program == "bpftime" && sub == "broker",
+            Party::Guardian => ours && sub == "guardian",
+            Party::Broker => ours && sub == "broker",
         }
     })
 }
@@ -92,14 +94,16 @@ fn victim_line(running: &Running) -> Option<String> {
     })
 }
 
-fn one_round(stage: &Stage, random: &mut Random, round: u64) {
-    let party = PARTIES[random.below(PARTIES.len() as u64) as usize];
+/// Gives the party's index and how many processes of it were killed.
+fn one_round(stage: &Stage, random: &mut Random, round: u64) -> (usize, usize) {
+    let index = random.below(PARTIES.len() as u64) as usize;
+    let party = PARTIES[index];
     let delay = Duration::from_micros(random.below(120_000));
     let plain = stage.start("victim", &["0.4", "2", "2000"]);
     let tool = stage.start("bpftime", &["load", "./malloc", "1"]);
     // Sometimes the tool is attached first, sometimes all comes at once.
     std::thread::sleep(Duration::from_micros(random.below(100_000)));
-    let started = stage.start("bpftime", &["start", "./victim", "0.3", "2", "2000"]);
+    let mut started = stage.start("bpftime", &["start", "./victim", "0.3", "2", "2000"]);
     let attach = stage.start("bpftime", &["attach", &plain.pid().to_string()]);
     std::thread::sleep(delay);
     let killed = pids_of(stage, party);
@@ -111,7 +115,8 @@ fn one_round(stage: &Stage, random: &mut Random, round: u64) {
     // A victim under `bpftime start` may not exist yet when its starter is killed.
     let started_line = victim_line(&started);
     if !matches!(party, Party::Start) {
-        let line = started_line.unwrap_or_else(|| panic!("{context}: no started victim"));
+        let line = started_line
+            .unwrap_or_else(|| panic!("{context}: no started victim: {}", started.state()));
         assert!(line.ends_with(" 0 wrong"), "{context}: {line}");
     } else if let Some(line) = started_line {
         assert!(line.ends_with(" 0 wrong"), "{context}: {line}");
@@ -127,6 +132,7 @@ fn one_round(stage: &Stage, random: &mut Random, round: u64) {
         .unwrap_or_else(|| panic!("{context}: the plain victim said nothing"));
     assert!(line.ends_with(" 0 wrong"), "{context}: {line}");
     drop((tool, attach));
+    (index, killed.len())
 }
 
 #[test]
@@ -148,7 +154,19 @@ fn victims_survive_any_kill() {
     eprintln!("BPFTIME_SEED={seed}");
     let mut random = Random(seed);
     let stage = Stage::new();
+    let mut killed = [0; PARTIES.len()];
     for round in 0..rounds {
-        one_round(&stage, &mut random, round);
+        let (party, count) = one_round(&stage, &mut random, round);
+        killed[party] += count;
     }
+    eprintln!(
+        "killed: {:?}",
+        PARTIES.iter().zip(killed).collect::<Vec<_>>()
+    );
+    // In a short run a party may always have ended before its turn.
+    let missed = killed.iter().filter(|count| **count == 0).count();
+    assert!(
+        missed <= usize::from(rounds < 1000),
+        "parties never killed: {killed:?}"
+    );
 }
