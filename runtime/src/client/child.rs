@@ -38,7 +38,12 @@ pub unsafe fn fork(
     let (mut ours, theirs) = UnixStream::pair().map_err(cannot)?;
     let mut spawn = Command::new(program);
     spawn.args(arguments);
+    let parents_end = ours.as_raw_fd();
     let before_exec = move || {
+        // SAFETY: takes an integer. The descriptor is the child's copy of the parent's end, which
+        // nothing here uses. Left open, it would keep the child waiting for ever when the parent
+        // cancels or is killed.
+        unsafe { libc::close(parents_end) };
         // SAFETY: takes integers only. Where a Yama policy restricts tracing, it lets the
         // broker and the guardian in, which are no ancestors of this process.
         unsafe { libc::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY, 0, 0, 0) };
@@ -177,5 +182,26 @@ pub fn send_fd(stream: &UnixStream, fd: i32) -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_cancelled_child_ends() {
+        // SAFETY: does nothing.
+        let waiting = unsafe { fork(&["true".into()], |_| Ok(())) }.unwrap();
+        let (tell, hear) = channel();
+        std::thread::spawn(move || {
+            waiting.cancel();
+            tell.send(())
+        });
+        hear.recv_timeout(Duration::from_secs(10))
+            .expect("the child ends and cancel returns");
     }
 }
