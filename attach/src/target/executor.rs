@@ -2,10 +2,11 @@
 
 use libc::{c_int, user_regs_struct};
 
+use super::stop::Backoff;
 use super::stub::{self, Place};
 use super::{Stopped, memory, rseq};
 use crate::error::{Error, Result};
-use crate::process::Maps;
+use crate::process::{Maps, Task};
 use crate::ptrace::{self, Errno, SyscallStop, Wait};
 
 /// A stop that is neither what we wait for nor an end is answered at most this often.
@@ -153,7 +154,7 @@ impl Executor {
 
     /// The next stop.
     fn wait(&mut self, pid: i32) -> Result<Wait> {
-        match ptrace::wait(self.tid, true) {
+        match self.news(pid) {
             Ok(Some(Wait::Signal(libc::SIGSTOP))) => {
                 self.held_stops += 1;
                 Ok(Wait::Signal(libc::SIGSTOP))
@@ -165,6 +166,26 @@ impl Executor {
             Ok(Some(Wait::Ended(_)) | None) => Err(Error::Gone { pid }),
             Ok(Some(wait)) => Ok(wait),
             Err(errno) => Err(died_or(pid, errno)),
+        }
+    }
+
+    /// News of the thread, waited for. Not by a call that blocks: the end of a process's leader
+    /// is not told until the ends of all other threads have been collected, which is for this
+    /// tracer to do when it lets them go.
+    fn news(&self, pid: i32) -> std::result::Result<Option<Wait>, Errno> {
+        let mut backoff = Backoff::new();
+        loop {
+            let news = ptrace::wait(self.tid, false)?;
+            if news.is_some() {
+                return Ok(news);
+            }
+            if backoff.is_long()
+                && Task::read_thread(pid, self.tid).map_or(true, |task| task.is_dead())
+            {
+                // What it said last, if it said it just before it died.
+                return ptrace::wait(self.tid, false);
+            }
+            backoff.pause();
         }
     }
 
@@ -201,10 +222,14 @@ fn in_vsyscall(maps: &Maps, rip: u64) -> bool {
 fn choose_place(stopped: &Stopped<'_>, maps: &Maps) -> Result<Place> {
     let pid = stopped.target().pid();
     remove_leftovers(stopped, maps)?;
-    let mut places = stub::places(pid, maps).into_iter();
-    places
-        .find(|place| !place.leftover)
-        .ok_or_else(|| stub::no_place(pid))
+    let free = stub::places(pid, maps)
+        .into_iter()
+        .find(|place| !place.leftover);
+    if free.is_none() {
+        // One that has just been killed has no mappings left.
+        stopped.target().check_alive()?;
+    }
+    free.ok_or_else(|| stub::no_place(pid))
 }
 
 /// Whether a tracer that died left a stub behind.

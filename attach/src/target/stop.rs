@@ -383,14 +383,19 @@ fn settle_step(tid: i32) -> Settled {
 }
 
 /// Waiting that starts short, because most threads stop within microseconds.
-struct Backoff(u32);
+pub(super) struct Backoff(u32);
 
 impl Backoff {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(0)
     }
 
-    fn pause(&mut self) {
+    /// Whether pauses have become long enough for a look at the process.
+    pub(super) fn is_long(&self) -> bool {
+        self.0 >= 14
+    }
+
+    pub(super) fn pause(&mut self) {
         if self.0 < 8 {
             thread::yield_now();
         } else {

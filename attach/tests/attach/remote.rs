@@ -192,6 +192,43 @@ fn tracer_may_be_killed_at_any_moment() {
     }
 }
 
+/// The end of a process's leader is told only when the ends of all other threads have been
+/// collected, which is the tracer's part: one that waits for the leader alone waits for ever.
+#[test]
+fn target_may_be_killed_at_any_moment() {
+    let Some(path) = crate::support::compile("busy", Link::Dynamic, &[]) else {
+        return;
+    };
+    for round in 0..crate::support::iterations(40, 1000) {
+        let victim = Victim::start(&path, &["0", "spin", "nanosleep", "futex"]);
+        let target = Target::open(victim.pid()).expect("target");
+        let (told, heard) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let file = contents();
+            let error = loop {
+                if let Err(error) = visit(&target, &file) {
+                    break error;
+                }
+            };
+            // Whatever the call in progress met, the next visit finds nobody.
+            let _ = told.send((error, target.stop().err()));
+        });
+        std::thread::sleep(Duration::from_micros(rand::rng().random_range(0..4000)));
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(victim.pid()),
+            nix::sys::signal::SIGKILL,
+        )
+        .expect("victim is there");
+        let (error, next) = heard
+            .recv_timeout(Duration::from_secs(10))
+            .unwrap_or_else(|_| panic!("round {round}: the tracer waits for a dead process"));
+        assert!(
+            matches!(next, Some(Error::Gone { .. })),
+            "round {round}: {error}, then {next:?}"
+        );
+    }
+}
+
 #[test]
 fn refusals_are_clear() {
     let gone = Target::open(i32::MAX).unwrap_err();
