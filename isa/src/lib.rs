@@ -37,7 +37,7 @@ pub use insn::Insn;
 pub use instruction::{
     AluOp, AtomicOp, ByteOrderOp, CallTarget, Cond, Imm64, Instruction, Operand, Size, Width,
 };
-pub use map::MapDef;
+pub use map::{MapDef, MapField, MapFieldKind};
 pub use prog_type::{AttachType, ProgType};
 pub use program::{LineInfo, Program, Subprogram};
 pub use reg::Reg;

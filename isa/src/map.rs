@@ -26,4 +26,58 @@ pub struct MapDef {
     /// Frozen by user space and read-only for programs: `initial` can no longer change, and the
     /// verifier may use the bytes.
     pub frozen: bool,
+    /// Parts of a value that belong to the kernel, as the value's BTF declares them, by ascending
+    /// offset; programs reach them only through the helpers made for them.
+    pub fields: Vec<MapField>,
+}
+
+/// A part of a map's value that belongs to the kernel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[doc(alias = "btf_field")]
+pub struct MapField {
+    /// First byte in the value.
+    pub offset: u32,
+    /// Bytes.
+    pub size: u32,
+    /// What it is.
+    pub kind: MapFieldKind,
+}
+
+/// What a part of a map's value is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[doc(alias = "btf_field_type")]
+pub enum MapFieldKind {
+    /// `struct bpf_spin_lock`.
+    SpinLock,
+    /// `struct bpf_res_spin_lock`.
+    ResSpinLock,
+    /// `struct bpf_timer`.
+    Timer,
+    /// `struct bpf_wq`.
+    Workqueue,
+    /// `struct bpf_task_work`.
+    TaskWork,
+    /// A pointer to a kernel object of the struct with that name.
+    Kptr {
+        /// The struct's name.
+        target: String,
+        /// Whether the value owns a reference (`__kptr`, `__percpu_kptr`) or not
+        /// (`__kptr_untrusted`).
+        referenced: bool,
+    },
+    /// `__uptr`: user memory that is pinned.
+    Uptr {
+        /// The struct's name.
+        target: String,
+    },
+    /// `struct bpf_list_head`.
+    ListHead,
+    /// `struct bpf_list_node`.
+    ListNode,
+    /// `struct bpf_rb_root`.
+    RbRoot,
+    /// `struct bpf_rb_node`.
+    RbNode,
+    /// `struct bpf_refcount`.
+    Refcount,
 }

@@ -14,6 +14,7 @@
 //! - `elf`: the container: sections, symbols, relocations
 //! - [`btf`]: type information, of the object and of the target kernel
 //! - `maps`: map definitions and global data
+//! - `map_fields`: parts of map values that belong to the kernel
 //! - `externs`, [`kernel_config`]: symbols that the kernel provides
 //! - `code`: executable sections, functions, source lines
 //! - `core_relo`: CO-RE relocations
@@ -34,6 +35,7 @@ mod isolate;
 pub mod kernel_config;
 pub mod limits;
 mod link;
+mod map_fields;
 mod maps;
 pub mod object;
 

@@ -8,6 +8,7 @@ use bpftime_isa::{MapDef, MapType};
 
 use crate::btf::{Btf, BtfError, Kind, Type};
 use crate::elf::{Elf, Section, SymbolKind};
+use crate::map_fields::{fields_of, fields_of_section};
 use crate::{LoadError, limits};
 
 /// Fields of a definition; `bpf_helpers.h` knows a dozen.
@@ -55,7 +56,11 @@ impl Maps {
             total = total.saturating_add(section.size);
             let what = format!("bytes of global data, section `{}`", section.name);
             limits::check(what, total, limits::DATA_BYTES)?;
-            let def = data_map(section, object_name);
+            let mut def = data_map(section, object_name);
+            if let Some(btf) = btf {
+                let offsets = symbols_of(elf, index);
+                def.fields = fields_of_section(btf, section.name, &offsets);
+            }
             let map = maps.add(def)?;
             maps.data.insert(index, map);
         }
@@ -116,12 +121,7 @@ impl Maps {
             variables.push((variable, var, name));
         }
         // Offsets in BTF are those of before static linking; symbols tell the truth.
-        let by_name: HashMap<&str, u64> = elf
-            .symbols
-            .iter()
-            .filter(|symbol| symbol.section == Some(index) && symbol.kind != SymbolKind::Section)
-            .map(|symbol| (symbol.name, symbol.value))
-            .collect();
+        let by_name = symbols_of(elf, index);
         for (variable, var, name) in variables {
             let offset = by_name
                 .get(name)
@@ -201,6 +201,7 @@ impl Maps {
                 inner: None,
                 initial: None,
                 frozen: false,
+                fields: Vec::new(),
             };
             let map = self.add(def)?;
             self.definitions.insert((index, *offset), map);
@@ -223,6 +224,15 @@ impl Maps {
         }
         Ok(())
     }
+}
+
+/// Offsets of the named things in a section.
+fn symbols_of<'a>(elf: &Elf<'a>, section: usize) -> HashMap<&'a str, u64> {
+    elf.symbols
+        .iter()
+        .filter(|symbol| symbol.section == Some(section) && symbol.kind != SymbolKind::Section)
+        .map(|symbol| (symbol.name, symbol.value))
+        .collect()
 }
 
 fn map_type(name: &str, number: u32) -> Result<MapType, LoadError> {
@@ -285,6 +295,7 @@ pub(crate) fn global_data_map(name: String, flags: u32, initial: Arc<[u8]>) -> M
         flags,
         inner: None,
         frozen: flags & BPF_F_RDONLY_PROG != 0,
+        fields: Vec::new(),
         initial: Some(initial),
     }
 }
@@ -321,6 +332,7 @@ fn btf_map(btf: &Btf, name: &str, ty: u32) -> Result<MapDef, LoadError> {
         inner: None,
         initial: None,
         frozen: false,
+        fields: Vec::new(),
     };
     read_definition(btf, &mut def, ty, true)?;
     Ok(def)
@@ -367,7 +379,11 @@ fn read_definition(btf: &Btf, def: &mut MapDef, ty: u32, outer: bool) -> Result<
             "key_size" => def.key_size = same(def.key_size, number()?)?,
             "value_size" => def.value_size = same(def.value_size, number()?)?,
             "key" => def.key_size = same(def.key_size, pointee_size()?)?,
-            "value" => def.value_size = same(def.value_size, pointee_size()?)?,
+            "value" => {
+                def.value_size = same(def.value_size, pointee_size()?)?;
+                let pointer = btf.resolve(member.ty).map_err(from_btf)?;
+                def.fields = fields_of(btf, pointer.size_or_type);
+            }
             "values" if outer => {
                 def.value_size = same(def.value_size, 4)?;
                 let array = btf.resolve(member.ty).map_err(from_btf)?;
@@ -390,6 +406,7 @@ fn read_definition(btf: &Btf, def: &mut MapDef, ty: u32, outer: bool) -> Result<
                         flags: 0,
                         initial: None,
                         frozen: false,
+                        fields: Vec::new(),
                     };
                     read_definition(btf, &mut inner, held.id, false)?;
                     def.inner = Some(Box::new(inner));

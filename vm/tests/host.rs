@@ -33,6 +33,7 @@ fn map(map_type: MapType, key_size: u32, value_size: u32, max_entries: u32) -> M
         inner: None,
         initial: None,
         frozen: false,
+        fields: Vec::new(),
     }
 }
 

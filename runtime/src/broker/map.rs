@@ -255,6 +255,7 @@ impl Map {
             inner: None,
             initial,
             frozen,
+            fields: Vec::new(),
         }
     }
 

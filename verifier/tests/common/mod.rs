@@ -44,5 +44,6 @@ pub(crate) fn map(map_type: MapType, key_size: u32, value_size: u32, max_entries
         inner: None,
         initial: None,
         frozen: false,
+        fields: Vec::new(),
     }
 }

@@ -269,6 +269,7 @@ fn program(prog_type: ProgType, instructions: &[Instruction]) -> Program {
             inner: None,
             initial: None,
             frozen: false,
+            fields: Vec::new(),
         }],
         subprograms: Vec::new(),
         lines: Vec::new(),
