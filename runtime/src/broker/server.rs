@@ -167,12 +167,7 @@ fn attach(broker: &Arc<Broker>, pid: i32) -> Result<Response, String> {
     if pid == nix::unistd::getpid().as_raw() {
         return Err(format!("process {pid} is the broker itself"));
     }
-    let target = match broker.targets.get(pid) {
-        // Attached so far only because a tool's probe names it.
-        Some(target) if target.claim() => target,
-        Some(_) => return Err(format!("process {pid} is attached already")),
-        None => broker.targets.add(broker, pid, Reason::Attach)?,
-    };
+    let target = broker.targets.add(broker, pid, Reason::Attach)?;
     broker.targets.reconcile(broker, None)?;
     let hooks = super::report::hooks(broker, &target)?;
     // Nothing of what is wanted has a place in the process: leave it as it was.

@@ -13,7 +13,7 @@ use super::program::Program;
 use super::reaper::Reaper;
 use super::registry::Registry;
 use super::session::Session;
-use super::targets::Targets;
+use super::targets::{Reason, Targets};
 use super::trace::TracePipe;
 
 /// Virtual CPUs, unless `BPFTIME_CPUS` says otherwise.
@@ -165,7 +165,7 @@ impl Broker {
                 .iter()
                 .any(|a| Arc::ptr_eq(&a.event, event))
         {
-            self.targets.ensure(self, pid)?;
+            self.targets.add(self, pid, Reason::Probe)?;
         }
         self.targets.reconcile(self, uprobe.pid)
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::process::Child;
@@ -82,6 +83,12 @@ impl Target {
             heard: Mutex::default(),
             news: Condvar::new(),
         }
+    }
+
+    /// Ends the guardian: it finds the broker gone and gives the process back.
+    pub(super) fn end(&self) {
+        // It may have ended by itself.
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     /// Tells the guardian something.

@@ -43,6 +43,35 @@ pub enum Reason {
     Probe,
 }
 
+/// Why a process does not become a target.
+#[derive(Debug)]
+enum Refusal {
+    /// It is one.
+    Known(Arc<Target>),
+    /// The guardian was killed.
+    Lost,
+    /// For the reason that the sentence gives.
+    Failed(String),
+}
+
+/// What becomes of a wish for a process that is a target already.
+fn known(target: Arc<Target>, reason: Reason) -> Result<Arc<Target>, String> {
+    let pid = target.pid;
+    let wanted = match reason {
+        Reason::Probe => true,
+        // Attached so far only because a tool's probe names it.
+        Reason::Attach => target.claim(),
+        Reason::Start => false,
+    };
+    if !wanted {
+        return Err(format!("process {pid} is attached already"));
+    }
+    target
+        .wait_until_ready()
+        .map_err(|sentence| sentence.unwrap_or_else(|| target.ended()))?;
+    Ok(target)
+}
+
 impl Targets {
     /// No targets.
     pub fn new(cpus: u32) -> io::Result<Self> {
@@ -84,16 +113,11 @@ impl Targets {
             .cloned()
     }
 
-    /// Makes a process that a probe names a target unless it is one.
-    pub fn ensure(&self, broker: &Arc<Broker>, pid: i32) -> Result<Arc<Target>, String> {
-        match self.get(pid) {
-            Some(target) => Ok(target),
-            None => self.add(broker, pid, Reason::Probe),
-        }
-    }
-
     /// Makes a process a target: starts its guardian and waits until that has hold of it. A
     /// guardian that is killed meanwhile is replaced.
+    ///
+    /// A process that is a target already is no error where a probe names it, nor where the user
+    /// asks for it first.
     pub fn add(
         &self,
         broker: &Arc<Broker>,
@@ -102,8 +126,10 @@ impl Targets {
     ) -> Result<Arc<Target>, String> {
         for losses in 0..MAX_LOSSES {
             match self.add_once(broker, pid, reason, losses) {
-                Err(None) => {}
-                other => return other.map_err(Option::unwrap_or_default),
+                Ok(target) => return Ok(target),
+                Err(Refusal::Lost) => {}
+                Err(Refusal::Known(target)) => return known(target, reason),
+                Err(Refusal::Failed(sentence)) => return Err(sentence),
             }
         }
         Err(format!(
@@ -111,55 +137,82 @@ impl Targets {
         ))
     }
 
-    /// As [`Self::add`], once. An error without a sentence: the guardian was killed.
+    /// As [`Self::add`], once.
     fn add_once(
         &self,
         broker: &Arc<Broker>,
         pid: i32,
         reason: Reason,
         losses: u32,
-    ) -> Result<Arc<Target>, Option<String>> {
+    ) -> Result<Arc<Target>, Refusal> {
         let number = self.numbers.next();
         let cannot = |error: io::Error| {
-            Some(format!(
+            Refusal::Failed(format!(
                 "cannot start a guardian for process {pid}: {error}"
             ))
         };
         let (ours, theirs) = UnixStream::pair().map_err(cannot)?;
-        let child = Command::new("/proc/self/exe")
-            .arg("guardian")
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::null())
-            .spawn()
-            .map_err(cannot)?;
         let only_for_tools = reason == Reason::Probe;
         let target = Arc::new(Target::new(pid, number, only_for_tools, losses, ours));
-        self.locked().insert(pid, target.clone());
-        broker.touch();
-        let (listening, trace) = (target.clone(), broker.trace.clone());
-        std::thread::Builder::new()
-            .name(format!("target {pid}"))
-            .spawn(move || listening.listen(child, &trace))
-            .map_err(cannot)?;
         let begin = ToGuardian::Begin {
             pid,
             target_id: number,
             cpus: self.cpus,
             starting: reason == Reason::Start,
         };
-        // A guardian that is dead already shows in the wait.
-        let _ = target.send(&begin, &[self.leases.as_fd()]);
-        let result = target.wait_until_ready();
-        if result.is_err() {
+        // Before anybody else can find the target, so that it is the first message.
+        target
+            .send(&begin, &[self.leases.as_fd()])
+            .map_err(cannot)?;
+        // Whoever is in the table first has the process: it never has two guardians.
+        let former = {
             let mut targets = self.locked();
-            if targets
-                .get(&pid)
-                .is_some_and(|known| Arc::ptr_eq(known, &target))
-            {
-                targets.remove(&pid);
+            if let Some(known) = targets.get(&pid).filter(|known| !known.has_ended()) {
+                return Err(Refusal::Known(known.clone()));
+            }
+            targets.insert(pid, target.clone())
+        };
+        if let Some(former) = former {
+            self.free_leases(former.number);
+        }
+        broker.touch();
+        let spawned = Command::new("/proc/self/exe")
+            .arg("guardian")
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .spawn()
+            .and_then(|child| {
+                let (listening, trace) = (target.clone(), broker.trace.clone());
+                std::thread::Builder::new()
+                    .name(format!("target {pid}"))
+                    .spawn(move || listening.listen(child, &trace))
+            });
+        if let Err(error) = spawned {
+            target.end();
+            self.forget(&target);
+            return Err(cannot(error));
+        }
+        match target.wait_until_ready() {
+            Ok(()) => Ok(target),
+            Err(sentence) => {
+                target.end();
+                self.forget(&target);
+                Err(sentence.map_or(Refusal::Lost, Refusal::Failed))
             }
         }
-        result.map(|()| target)
+    }
+
+    /// Takes a target from the table, unless another one has its place there.
+    fn forget(&self, target: &Arc<Target>) {
+        let mut targets = self.locked();
+        if targets
+            .get(&target.pid)
+            .is_some_and(|known| Arc::ptr_eq(known, target))
+        {
+            targets.remove(&target.pid);
+        }
+        drop(targets);
+        self.free_leases(target.number);
     }
 
     /// Brings the targets in line with what is attached. If `pid` is given, the first failure in
@@ -245,12 +298,11 @@ impl Targets {
         let spawned = std::thread::Builder::new()
             .name("replace".into())
             .spawn(move || {
-                let result = broker
-                    .targets
-                    .add_once(&broker, pid, reason, losses)
-                    .and_then(|_| broker.targets.reconcile(&broker, None).map_err(Some));
-                if let Err(sentence) = result {
-                    tracing::warn!("{}", sentence.unwrap_or_default());
+                match broker.targets.add_once(&broker, pid, reason, losses) {
+                    Ok(_) => broker.maps_changed(),
+                    Err(Refusal::Failed(sentence)) => tracing::warn!("{sentence}"),
+                    // Another one has it; or it was killed again.
+                    Err(Refusal::Known(_) | Refusal::Lost) => {}
                 }
             });
         if let Err(error) = spawned {

@@ -8,6 +8,7 @@
 )]
 
 mod agreement;
+mod crowds;
 mod events;
 mod hostile;
 mod lifetime;
@@ -25,11 +26,12 @@ pub(crate) struct Skipped(pub(crate) String);
 
 type Test = fn() -> Result<(), Skipped>;
 
-const TESTS: [(&str, Test); 7] = [
+const TESTS: [(&str, Test); 8] = [
     (
         "calls_agree_with_the_kernel",
         agreement::calls_agree_with_the_kernel,
     ),
+    ("one_of_many_attaches", crowds::one_of_many_attaches),
     (
         "programs_hear_of_every_call",
         events::programs_hear_of_every_call,
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         },
         Some("attach") => told(ask::attach(words[1].parse().expect("a pid")).map(drop)),
         Some("detach") => told(detach::detach(words[1].parse().expect("a pid"))),
+        Some("crowd") => crowds::crowd(&words[1], words[2].parse().expect("a pid")),
         Some("broker-pid") => {
             told(ask::status().map(|status| println!("{}", status.map_or(0, |s| s.broker_pid))))
         }
