@@ -17,6 +17,7 @@ use object::{LittleEndian, SymbolIndex};
 pub const MAX_FILE: u64 = 1 << 30;
 
 mod error;
+mod jumps;
 mod unwind;
 
 pub use error::ElfError;

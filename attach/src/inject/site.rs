@@ -1,6 +1,8 @@
 //! The code around a function's entry, as the planner of patches needs it.
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use super::hooks::Hook;
 use crate::elf::{Elf, ElfError, ReturnHazard, is_mangled};
@@ -13,12 +15,16 @@ use crate::trampoline::{self, Site, SitePlan};
 const MAX_FUNCTION: u64 = 16 << 20;
 /// Padding is looked for this far before and after a function.
 const PADDING: u64 = 128;
+/// Bytes that a patch replaces at most.
+const LONGEST_PATCH: u64 = 5;
 
 /// An executable or library that can be hooked.
 #[derive(Debug)]
 pub struct Module {
     elf: Elf,
     id: FileId,
+    /// Where other functions jump to in the first bytes of a function, by its offset.
+    jumps: Mutex<HashMap<u64, Vec<u64>>>,
 }
 
 impl Module {
@@ -32,12 +38,42 @@ impl Module {
                 other => std::io::Error::other(other),
             },
         })?;
-        Ok(Self { elf, id })
+        let jumps = Mutex::default();
+        Ok(Self { elf, id, jumps })
     }
 
     /// Symbols and segments.
     pub fn elf(&self) -> &Elf {
         &self.elf
+    }
+
+    /// Does the part of the work for a hook at `offset` that takes long, so that it need not be
+    /// done while a process is stopped.
+    pub fn prepare(&self, offset: u64) {
+        if let Some(size) = self.size_at(offset) {
+            self.jumps_into(offset, size);
+        }
+    }
+
+    /// Bytes of the function that starts at `offset`; nothing if none does.
+    fn size_at(&self, offset: u64) -> Option<u64> {
+        let next = self.elf.next_function(offset).unwrap_or(offset);
+        match self.elf.function_at(offset) {
+            Some(function) if function.offset != offset => None,
+            Some(function) if function.size > 0 => Some(function.size),
+            _ => Some(next - offset),
+        }
+    }
+
+    /// Where other functions jump to in the bytes that a patch may replace, without the first.
+    fn jumps_into(&self, offset: u64, size: u64) -> Vec<u64> {
+        let mut known = self.jumps.lock().unwrap_or_else(PoisonError::into_inner);
+        let find = || {
+            let places = offset + 1..offset.saturating_add(LONGEST_PATCH);
+            let function = offset..offset.saturating_add(size);
+            self.elf.jumps_into(places, function)
+        };
+        known.entry(offset).or_insert_with(find).clone()
     }
 
     /// Device and inode.
@@ -67,17 +103,13 @@ pub(super) fn plan<'h>(
             "file offset {offset:#x} is not in an executable segment"
         )));
     }
-    let next = elf.next_function(offset).unwrap_or(offset);
-    let size = match elf.function_at(offset) {
-        Some(function) if function.offset != offset => {
-            return Err(refuse(format!(
-                "it is {} bytes into {}; only the entry of a function can be hooked",
-                offset - function.offset,
-                function.name
-            )));
-        }
-        Some(function) if function.size > 0 => function.size,
-        _ => next - offset,
+    let Some(size) = module.size_at(offset) else {
+        let (into, name) = elf.function_at(offset).map_or((0, ""), |function| {
+            (offset - function.offset, function.name.as_str())
+        });
+        return Err(refuse(format!(
+            "it is {into} bytes into {name}; only the entry of a function can be hooked"
+        )));
     };
     if returns {
         let names = elf.functions().iter().filter(|f| f.offset == offset);
@@ -135,6 +167,7 @@ pub(super) fn plan<'h>(
         .iter()
         .map(|f| f.offset)
         .filter(|f| *f > offset && *f < offset + 16)
+        .chain(module.jumps_into(offset, size))
         .map(|f| address + (f - offset))
         .collect();
     let site = Site {

@@ -21,7 +21,8 @@ pub struct Site<'a> {
     pub padding_after: &'a [u8],
     /// Bytes between the end of the function before and this one; may be empty.
     pub padding_before: &'a [u8],
-    /// Known entries (symbols) other than `address`; those outside the function do no harm.
+    /// Known entries other than `address` (symbols, and where other functions jump to); those
+    /// outside the function do no harm.
     pub entries: &'a [u64],
 }
 

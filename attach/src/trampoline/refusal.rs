@@ -35,8 +35,8 @@ pub enum Obstacle {
         /// Its target.
         to: u64,
     },
-    /// Another function begins inside the bytes to be replaced.
-    #[error("another function begins in it, at {at:#x}")]
+    /// Another function begins inside the bytes to be replaced, or jumps there.
+    #[error("another function begins in it or jumps into it, at {at:#x}")]
     EntryInside {
         /// Its address.
         at: u64,

@@ -152,3 +152,68 @@ fn damaged_files() {
         parse(bad);
     }
 }
+
+/// Jumps across functions, as a disassembler that knows nothing of this crate lists them.
+#[test]
+fn jumps_into_functions_are_those_of_objdump() {
+    let Some(path) = support::compile("crossing", Link::Static, &[]) else {
+        return;
+    };
+    let elf = Elf::open(&path).expect("parsed");
+    let output = match Command::new("objdump")
+        .args(["-d", "--no-show-raw-insn"])
+        .arg(&path)
+        .output()
+    {
+        Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+        Err(error) => {
+            println!("skipped: objdump: {error}");
+            return;
+        }
+    };
+    let mut expected = BTreeSet::new();
+    let mut inside = String::new();
+    for line in output.lines() {
+        if let Some((_, name)) = line.strip_suffix(">:").and_then(|l| l.split_once('<')) {
+            inside = name.to_owned();
+        }
+        // jmp    41efd3 <memcpy+0x3>
+        let Some((name, distance)) = line
+            .strip_suffix('>')
+            .and_then(|l| l.rsplit_once('<'))
+            .and_then(|(_, place)| place.split_once("+0x"))
+        else {
+            continue;
+        };
+        let jump = line
+            .split('\t')
+            .nth(1)
+            .is_some_and(|text| text.starts_with('j'));
+        if jump && name != inside && ["1", "2", "3", "4"].contains(&distance) {
+            expected.insert((
+                name.to_owned(),
+                u64::from_str_radix(distance, 16).expect("hex"),
+            ));
+        }
+    }
+    assert!(
+        expected.contains(&("entered".to_owned(), 3)),
+        "{expected:?}"
+    );
+    for (name, distance) in expected {
+        let function = elf.function(&name).expect("a function");
+        let start = function.offset;
+        let found = elf.jumps_into(start + 1..start + 5, start..start + function.size);
+        assert!(found.contains(&(start + distance)), "{name}: {found:?}");
+    }
+    let functions = elf.functions().iter().filter(|f| f.size > 0).step_by(9);
+    let many = functions.clone().count();
+    let entered = functions.filter(|f| {
+        let places = f.offset + 1..f.offset + 5;
+        !elf.jumps_into(places, f.offset..f.offset + f.size)
+            .is_empty()
+    });
+    // Nothing but hand-written assembler does that.
+    let entered = entered.count();
+    assert!(entered * 20 < many, "{entered} of {many}");
+}

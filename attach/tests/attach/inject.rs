@@ -376,3 +376,27 @@ fn injector_may_be_killed_at_any_moment() {
     }
     victim.end();
 }
+
+#[test]
+fn functions_that_others_jump_into() {
+    let Some(image) = image() else { return };
+    let Some(path) = crate::support::compile("crossing", Link::Dynamic, &[]) else {
+        return;
+    };
+    let mut victim = Victim::start(&path, &[]);
+    let target = Target::open(victim.pid()).expect("target");
+    let module = Module::open(&path).expect("module");
+    let counters = Counters::new();
+    let mut stopped = target.stop().expect("stopped");
+    let mut hooking = Hooking::attach(&mut stopped, &image).expect("attached");
+    hooking
+        .link(&mut stopped, &module, "entered", When::Entry, &counters)
+        .expect("there is padding for an island");
+    drop(stopped);
+    victim.order("cross");
+    assert_eq!(counters.calls(), 100);
+    assert_eq!(detach(&target).expect("detached").restored, 1);
+    victim.order("cross");
+    assert_eq!(counters.calls(), 100);
+    victim.must_be_right();
+}

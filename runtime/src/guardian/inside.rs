@@ -201,6 +201,9 @@ impl Inside {
             let module = Module::open(&wanted.path).map_err(|error| error.to_string())?;
             self.modules.insert(wanted.path.clone(), module);
         }
+        if let Some(module) = self.modules.get(&wanted.path) {
+            module.prepare(wanted.offset);
+        }
         Ok(())
     }
 
