@@ -12,6 +12,7 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use super::protocol::{Envelope, Request, Response, VERSION};
 use super::session::Session;
 use super::state::Broker;
+use super::target::Detached;
 use super::targets::Reason;
 use crate::notify::Listener;
 use crate::sys::{process, wire};
@@ -181,8 +182,12 @@ fn attach(broker: &Arc<Broker>, pid: i32) -> Result<Response, String> {
 
 fn detach(broker: &Arc<Broker>, pid: i32) -> Response {
     match broker.targets.get(pid).map(|target| target.detach()) {
-        Some(Ok(())) => Response::Done,
+        Some(Ok(Detached::Now)) => Response::Done,
+        Some(Ok(Detached::BySomebodyElse)) => Response::Failed {
+            sentence: format!("process {pid} is not attached"),
+        },
         Some(Err(sentence)) => Response::Failed { sentence },
-        None => Response::NotATarget,
+        // What is left there is for the client, as if there were no broker.
+        Some(Ok(Detached::NotByItsGuardian)) | None => Response::NotATarget,
     }
 }

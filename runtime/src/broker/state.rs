@@ -152,6 +152,13 @@ impl Broker {
         links.chain(events).filter(place).collect()
     }
 
+    /// Whether an attachment names a process.
+    pub(super) fn names_process(&self, pid: i32) -> bool {
+        self.attachments()
+            .iter()
+            .any(|a| a.event.uprobe().is_some_and(|at| at.pid == Some(pid)))
+    }
+
     /// Brings all targets in line after an event was changed. If the event names a process,
     /// that one becomes a target and its failure is reported as a sentence.
     pub fn apply(self: &Arc<Self>, event: &Arc<Event>) -> Result<(), String> {

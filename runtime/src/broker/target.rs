@@ -61,6 +61,19 @@ struct Heard {
     reconciled: (u64, BTreeMap<u64, String>),
     report: (u64, Vec<HookReport>),
     detached: bool,
+    /// The guardian is told, or about to be, to give the process back.
+    leaving: bool,
+}
+
+/// What came of giving a process back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Detached {
+    /// It is as it was.
+    Now,
+    /// It is as it was, which somebody else asked for.
+    BySomebodyElse,
+    /// The guardian was killed; what it has put into the process is still there.
+    NotByItsGuardian,
 }
 
 impl Target {
@@ -136,10 +149,11 @@ impl Target {
         self.heard().ended.is_some()
     }
 
-    /// Whether the guardian ended without a word: it was killed.
+    /// Whether the guardian ended without a word, though the process was not to be given back: it
+    /// was killed.
     pub(super) fn was_lost(&self) -> bool {
         let heard = self.heard();
-        matches!(heard.ended, Some(None)) && !heard.detached
+        matches!(heard.ended, Some(None)) && !heard.detached && !heard.leaving
     }
 
     /// Notes that the user asked for the process. `false` if that was known.
@@ -340,18 +354,46 @@ impl Target {
             .map_err(|sentence| sentence.unwrap_or_else(|| self.ended()))
     }
 
+    /// Says that the guardian will be told to give the process back. `false` if somebody else has
+    /// said so, who answers for it.
+    pub(super) fn leave(&self) -> bool {
+        !std::mem::replace(&mut self.heard().leaving, true)
+    }
+
+    /// Takes [`Self::leave`] back.
+    pub(super) fn stay(&self) {
+        self.heard().leaving = false;
+        self.news.notify_all();
+    }
+
+    /// Whether the process is being given back.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.heard().leaving
+    }
+
+    /// Waits until the process has been given back, or is not to be any more.
+    pub(super) fn wait_until_left(&self) {
+        // What there is to know is known to who gives it back.
+        let _ = self.wait_for(|heard| (!heard.leaving).then_some(()));
+    }
+
     /// Removes everything from the process.
-    pub fn detach(&self) -> Result<(), String> {
-        wire::send(&self.stream, &ToGuardian::Detach, &[]).map_err(|_| self.ended())?;
+    pub fn detach(&self) -> Result<Detached, String> {
+        let first = self.leave();
+        if first {
+            // A guardian that is dead already shows in the wait.
+            let _ = self.send(&ToGuardian::Detach, &[]);
+        }
         match self.wait_for(|heard| {
             heard
                 .ended
                 .clone()
                 .map(|sentence| (heard.detached, sentence))
         }) {
-            Ok((true, None)) => Ok(()),
+            Ok((true, None)) if first => Ok(Detached::Now),
+            Ok((true, None)) => Ok(Detached::BySomebodyElse),
             Ok((_, Some(sentence))) | Err(Some(sentence)) => Err(sentence),
-            Ok((false, None)) | Err(None) => Err(self.ended()),
+            Ok((false, None)) | Err(None) => Ok(Detached::NotByItsGuardian),
         }
     }
 }

@@ -128,6 +128,7 @@ impl Targets {
             match self.add_once(broker, pid, reason, losses) {
                 Ok(target) => return Ok(target),
                 Err(Refusal::Lost) => {}
+                Err(Refusal::Known(target)) if target.is_leaving() => target.wait_until_left(),
                 Err(Refusal::Known(target)) => return known(target, reason),
                 Err(Refusal::Failed(sentence)) => return Err(sentence),
             }
@@ -270,16 +271,19 @@ impl Targets {
             }
             broker.touch();
         }
-        let attachments = broker.attachments();
-        let named = |pid| {
-            attachments
-                .iter()
-                .any(|a| a.event.uprobe().is_some_and(|at| at.pid == Some(pid)))
+        let unwanted = |target: &Target| {
+            target.is_only_for_tools() && target.knows_wishes() && !broker.names_process(target.pid)
         };
         for target in self.all() {
-            if target.is_only_for_tools() && target.knows_wishes() && !named(target.pid) {
+            if !unwanted(&target) || !target.leave() {
+                continue;
+            }
+            // Looked at again: a tool may have named the process meanwhile. From here on it waits.
+            if unwanted(&target) {
                 // The guardian ends, and the next sweep forgets the target.
                 let _ = target.send(&ToGuardian::Detach, &[]);
+            } else {
+                target.stay();
             }
         }
     }

@@ -85,3 +85,21 @@ pub(crate) fn one_of_many_attaches() -> Result<(), Skipped> {
     assert_eq!(victim.code(), Some(0));
     Ok(())
 }
+
+/// Of many that detach from a process at once, one succeeds.
+pub(crate) fn one_of_many_detaches() -> Result<(), Skipped> {
+    let stage = Stage::new();
+    stage.program("calls_malloc")?;
+    let mut victim = Talk::start(stage.command("./calls_malloc").args(["1", "1"]));
+    let pid = victim.line();
+    for _ in 0..ROUNDS {
+        let attached = finish(&mut stage.bpftime(&["attach", &pid]));
+        assert!(attached.status.success(), "{attached:?}");
+        let sentence = format!("process {pid} is not attached");
+        assert_one_wins(&stage, "detach", &pid, &sentence);
+    }
+    victim.poke();
+    assert_eq!(victim.line(), "done");
+    assert_eq!(victim.code(), Some(0));
+    Ok(())
+}

@@ -26,12 +26,13 @@ pub(crate) struct Skipped(pub(crate) String);
 
 type Test = fn() -> Result<(), Skipped>;
 
-const TESTS: [(&str, Test); 8] = [
+const TESTS: [(&str, Test); 9] = [
     (
         "calls_agree_with_the_kernel",
         agreement::calls_agree_with_the_kernel,
     ),
     ("one_of_many_attaches", crowds::one_of_many_attaches),
+    ("one_of_many_detaches", crowds::one_of_many_detaches),
     (
         "programs_hear_of_every_call",
         events::programs_hear_of_every_call,
