@@ -8,7 +8,7 @@ use std::mem::{offset_of, size_of};
 use bpftime_abi::ABI_VERSION;
 use bpftime_abi::target::{
     CONTROL_MAGIC, CONTROL_NAME, Control, ControlPage, HookRecord, HookState, MAX_HOOKS,
-    MAX_MAPPINGS, MappingKind, MappingRecord, PatchRecord, Phase,
+    MAX_MAPPINGS, MappingKind, MappingRecord, PatchRecord, Phase, State,
 };
 
 use super::bytes::{u32_at, u64_at};
@@ -68,6 +68,22 @@ pub(super) struct ImagePlace {
     pub(super) image: u64,
     pub(super) len: u64,
     pub(super) state: u64,
+}
+
+impl ImagePlace {
+    /// No address of a process; so nothing is found there.
+    const NOWHERE: Self = Self {
+        image: 0,
+        len: 0,
+        state: 0,
+    };
+
+    /// Whether addresses within it can be added up. The process may have written anything.
+    fn is_possible(&self) -> bool {
+        let end = self.image.checked_add(self.len);
+        let state_end = self.state.checked_add(size_of::<State>() as u64);
+        self.image <= self.state && end.is_some() && state_end.is_some() && state_end <= end
+    }
 }
 
 /// A hook of the journal.
@@ -130,12 +146,17 @@ impl ControlMemory {
                 ),
             });
         }
+        let place = ImagePlace {
+            image: word(offset_of!(ControlPage, image)),
+            len: word(offset_of!(ControlPage, image_len)),
+            state: word(offset_of!(ControlPage, state)),
+        };
         Ok(Some(Self {
             address,
-            place: ImagePlace {
-                image: word(offset_of!(ControlPage, image)),
-                len: word(offset_of!(ControlPage, image_len)),
-                state: word(offset_of!(ControlPage, state)),
+            place: if place.is_possible() {
+                place
+            } else {
+                ImagePlace::NOWHERE
             },
             owned: half(offset_of!(ControlPage, pid)) == target.pid() as u32
                 && word(offset_of!(ControlPage, start_time)) == target.start_time(),
@@ -219,7 +240,8 @@ impl ControlMemory {
                 let address = u64_at(record, offset_of!(MappingRecord, address))?;
                 let len = u64_at(record, offset_of!(MappingRecord, len))?;
                 let struck_out = u32_at(record, offset_of!(MappingRecord, kind))? == 0;
-                let counts = len != 0 && !(struck_out && self.owned);
+                let possible = len != 0 && address.checked_add(len).is_some();
+                let counts = possible && !(struck_out && self.owned);
                 counts.then_some(JournalMapping {
                     index,
                     address,
@@ -331,8 +353,12 @@ fn parse_hook(index: usize, record: &[u8]) -> Option<JournalHook> {
             continue;
         }
         let bytes = |offset: usize| record.get(base + offset..base + offset + len);
+        let address = u64_at(record, base + offset_of!(PatchRecord, address))?;
+        if address.checked_add(len as u64).is_none() {
+            continue;
+        }
         patches.push(Patch {
-            address: u64_at(record, base + offset_of!(PatchRecord, address))?,
+            address,
             original: bytes(offset_of!(PatchRecord, original))?.to_vec(),
             replacement: bytes(offset_of!(PatchRecord, replacement))?.to_vec(),
         });

@@ -167,7 +167,10 @@ fn segment_end(pid: i32, maps: &Maps, mapping: &Mapping, vdso: bool) -> Option<u
     if vdso {
         // The one segment holds everything that the dynamic part describes; what follows the
         // section headers is not part of the file.
-        return Some(mapping.start + header.file_end());
+        return mapping
+            .start
+            .checked_add(header.file_end())
+            .filter(|end| *end <= mapping.end);
     }
     let segment = header.executable_segment_at(mapping.offset)?;
     let end = segment

@@ -4,6 +4,7 @@
 //! - [`inject`]: hooks see every call, disturb none, and leave nothing behind
 //! - [`startup`]: programs are hooked before their first own instruction
 //! - [`special`]: stopped, forked, confined and other unusual processes
+//! - [`hostile`]: processes that write into what they share with us
 //! - [`unwinding`]: exceptions and stacks that move
 //! - [`elf`]: symbols as other tools see them
 //! - [`support`], [`hooking`]: victims and programs
@@ -11,6 +12,7 @@
 
 mod elf;
 mod hooking;
+mod hostile;
 mod inject;
 mod remote;
 mod special;

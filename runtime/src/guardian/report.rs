@@ -74,8 +74,9 @@ pub fn report(target: &Target, inside: &Inside) -> Vec<HookReport> {
                 continue;
             };
             all_patched &= is_patched(target, &Words(record));
-            report.missed += missed(&Words(record));
-            report.hits += hits.as_ref().map_or(0, |hits| hits_of(&Words(hits), index));
+            let hits = hits.as_ref().map_or(0, |hits| hits_of(&Words(hits), index));
+            report.missed = report.missed.wrapping_add(missed(&Words(record)));
+            report.hits = report.hits.wrapping_add(hits);
         }
         report.attached = all_patched;
         report
