@@ -1,11 +1,14 @@
 //! Layouts of the contexts that programs are called with.
 //!
 //! The tables say what Linux 6.18 lets programs of each type read and write; a test asks the
-//! running kernel for every offset and size. Fields that give pointers to kernel objects (`sk`,
-//! `flow_keys`) are left out, so that programs may not access them.
+//! running kernel for every offset and size. Fields that give addresses of kernel objects (`sk`,
+//! `flow_keys`) say of what; [`Object::layout`] has the layouts of those that have one. What programs
+//! of types whose context is typed by BTF are called with is in [`crate::signature`].
 
+mod cgroup;
 mod net;
 mod sk_buff;
+mod socket;
 mod trace;
 
 use crate::{AttachType, ProgType};
@@ -15,14 +18,93 @@ use crate::{AttachType, ProgType};
 pub enum CtxFieldKind {
     /// A number.
     Scalar,
-    /// Start of the packet (`data`); loads give a pointer.
+    /// Start of the packet (`data`), or of the option's value (`optval`); loads give a pointer.
     PacketStart,
-    /// End of the packet (`data_end`); loads give a pointer.
+    /// End of the packet (`data_end`), or of the option's value; loads give a pointer.
     PacketEnd,
     /// Start of the metadata before the packet (`data_meta`); loads give a pointer.
     PacketMeta,
     /// A user-space address: a number that programs may not dereference.
     UserPointer,
+    /// Address of an object of the kernel's; loads give a pointer.
+    Object(ObjectPointer),
+}
+
+/// A pointer to an object of the kernel's.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ObjectPointer {
+    /// What it points to.
+    pub object: Object,
+    /// It may be null.
+    pub nullable: bool,
+}
+
+/// An object of the kernel's that programs may have a pointer to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Object {
+    /// A full socket, seen as `struct bpf_sock` (kernel `PTR_TO_SOCKET`).
+    #[doc(alias = "PTR_TO_SOCKET")]
+    Socket,
+    /// A socket of any state, of which `struct bpf_sock` is seen in part.
+    #[doc(alias = "PTR_TO_SOCK_COMMON")]
+    SockCommon,
+    /// A TCP socket, seen as `struct bpf_tcp_sock`.
+    #[doc(alias = "PTR_TO_TCP_SOCK")]
+    TcpSock,
+    /// `struct bpf_flow_keys`.
+    #[doc(alias = "PTR_TO_FLOW_KEYS")]
+    FlowKeys,
+    /// The buffer of a writable raw tracepoint; accesses go to a constant, non-negative offset, and
+    /// the greatest is compared with the tracepoint's size when the program is attached.
+    #[doc(alias = "PTR_TO_TP_BUFFER")]
+    TraceBuffer,
+    /// A structure of the kernel's by name, typed by BTF, that is valid as long as the program runs
+    /// (`PTR_TRUSTED`).
+    #[doc(alias = "PTR_TO_BTF_ID")]
+    Kernel(&'static str),
+}
+
+impl Object {
+    /// What programs may access through a pointer to it; `None` if BTF or the place of attachment
+    /// says that.
+    pub fn layout(self) -> Option<&'static CtxLayout> {
+        match self {
+            Self::Socket => Some(&socket::SOCK),
+            Self::SockCommon => Some(&socket::SOCK_COMMON),
+            Self::TcpSock => Some(&socket::TCP_SOCK),
+            Self::FlowKeys => Some(&socket::FLOW_KEYS),
+            Self::TraceBuffer | Self::Kernel(_) => None,
+        }
+    }
+}
+
+/// Which parts of a field may be accessed by themselves. A part has 1, 2, 4 or 8 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Pieces {
+    /// None: only the whole field.
+    None,
+    /// Parts that are aligned in the context and have at least so many bytes.
+    AtLeast(u32),
+    /// Parts that begin where the field begins.
+    AtStart,
+    /// Aligned parts of the first so many bytes.
+    Within(u32),
+    /// Any part, aligned or not.
+    Unaligned,
+}
+
+impl Pieces {
+    /// Whether the piece, which lies in the field, is one of these.
+    const fn have(self, field: &CtxField, offset: u32, size: u32) -> bool {
+        let aligned = offset.is_multiple_of(size);
+        match self {
+            Self::None => false,
+            Self::AtLeast(least) => aligned && size >= least,
+            Self::AtStart => offset == field.offset,
+            Self::Within(bytes) => aligned && offset + size <= field.offset + bytes,
+            Self::Unaligned => true,
+        }
+    }
 }
 
 /// A field of a context.
@@ -32,16 +114,14 @@ pub struct CtxField {
     pub name: &'static str,
     /// Offset in bytes.
     pub offset: u32,
-    /// Bytes.
+    /// Bytes. A field of more than 8 bytes is an array, and accessed in parts only.
     pub size: u32,
     /// What it holds.
     pub kind: CtxFieldKind,
-    /// Programs may write it: as a whole, or an array of more than 8 bytes (`cb`) in aligned
-    /// pieces of up to 8 bytes.
-    pub writable: bool,
-    /// May be read in smaller aligned pieces of 1, 2, 4 or 8 bytes (scalars only). A field of
-    /// more than 8 bytes is an array and read only that way.
-    pub narrow: bool,
+    /// Programs may read it as a whole, and these parts of it.
+    pub read: Pieces,
+    /// If given: programs may write it as a whole, and these parts of it.
+    pub write: Option<Pieces>,
 }
 
 /// Layout of a context.
@@ -59,31 +139,81 @@ pub struct CtxLayout {
 }
 
 impl CtxField {
+    /// A number that may be read as a whole.
+    const fn scalar(name: &'static str, offset: u32, size: u32) -> Self {
+        Self {
+            name,
+            offset,
+            size,
+            kind: CtxFieldKind::Scalar,
+            read: Pieces::None,
+            write: None,
+        }
+    }
+
+    /// An address.
+    const fn pointer(name: &'static str, offset: u32, size: u32, kind: CtxFieldKind) -> Self {
+        Self {
+            kind,
+            ..Self::scalar(name, offset, size)
+        }
+    }
+
+    /// The address of an object, in 8 bytes.
+    const fn object(name: &'static str, offset: u32, object: Object, nullable: bool) -> Self {
+        let pointer = ObjectPointer { object, nullable };
+        Self::pointer(name, offset, 8, CtxFieldKind::Object(pointer))
+    }
+
+    /// As it is, but these parts may be read too.
+    const fn parts(self, read: Pieces) -> Self {
+        Self { read, ..self }
+    }
+
+    /// As it is, but all aligned parts may be read too.
+    const fn narrow(self) -> Self {
+        self.parts(Pieces::AtLeast(1))
+    }
+
+    /// As it is, but it may also be written.
+    const fn writable(self, parts: Pieces) -> Self {
+        Self {
+            write: Some(parts),
+            ..self
+        }
+    }
+
     const fn end(&self) -> u32 {
         self.offset + self.size
     }
 
-    /// Whether the access is one of 1, 2, 4 or 8 bytes, aligned in the context, within the field.
-    const fn has_piece(&self, offset: u32, size: u32) -> bool {
-        size.is_power_of_two()
-            && size <= 8
-            && offset.is_multiple_of(size)
-            && offset >= self.offset
-            && match offset.checked_add(size) {
-                Some(end) => end <= self.end(),
-                None => false,
-            }
+    const fn allows(&self, pieces: Pieces, offset: u32, size: u32) -> bool {
+        let power = size == 1 || size == 2 || size == 4 || size == 8;
+        let inside = match offset.checked_add(size) {
+            Some(end) => offset >= self.offset && end <= self.end(),
+            None => false,
+        };
+        let whole = offset == self.offset && size == self.size;
+        power && inside && (whole || pieces.have(self, offset, size))
     }
 }
 
 impl CtxLayout {
+    const fn new(name: &'static str, size: u32, fields: &'static [CtxField]) -> Self {
+        Self {
+            name,
+            size,
+            fields,
+            plain_memory: false,
+        }
+    }
+
     /// The field that a read of `size` bytes at `offset` reads, if programs may do it.
     ///
     /// For a layout of [`CtxLayout::plain_memory`] there are no fields and never a result.
     pub fn readable(&self, offset: i64, size: u32) -> Option<&'static CtxField> {
         let (field, offset) = self.covering(offset)?;
-        let whole = offset == field.offset && size == field.size;
-        (field.has_piece(offset, size) && (whole || field.narrow)).then_some(field)
+        field.allows(field.read, offset, size).then_some(field)
     }
 
     /// The field that a write of `size` bytes at `offset` changes, if programs may do it.
@@ -91,9 +221,7 @@ impl CtxLayout {
     /// For a layout of [`CtxLayout::plain_memory`] there are no fields and never a result.
     pub fn writable(&self, offset: i64, size: u32) -> Option<&'static CtxField> {
         let (field, offset) = self.covering(offset)?;
-        let whole = offset == field.offset && size == field.size;
-        (field.writable && field.has_piece(offset, size) && (whole || field.size > 8))
-            .then_some(field)
+        field.allows(field.write?, offset, size).then_some(field)
     }
 
     /// The field that holds the byte at the offset.
@@ -113,14 +241,17 @@ static MEMORY: CtxLayout = CtxLayout {
     plain_memory: true,
 };
 
-/// The context of programs of the type, or `None` for types that this version does not know.
+/// The context of programs of the type, or `None` for types whose context is typed by BTF, and for
+/// attach types that the type does not have.
 pub fn layout(prog_type: ProgType, attach_type: Option<AttachType>) -> Option<&'static CtxLayout> {
     Some(match prog_type {
         ProgType::Memory => &MEMORY,
         ProgType::Kprobe => &trace::PT_REGS,
         ProgType::Tracepoint => &trace::TRACEPOINT,
         ProgType::RawTracepoint => &trace::RAW_TRACEPOINT,
+        ProgType::RawTracepointWritable => &trace::RAW_TRACEPOINT_WRITABLE,
         ProgType::PerfEvent => &trace::PERF_EVENT,
+        ProgType::Syscall => &trace::SYSCALL,
         ProgType::Xdp if attach_type == Some(AttachType::XDP_DEVMAP) => &net::XDP_DEVMAP,
         ProgType::Xdp => &net::XDP,
         ProgType::SchedCls | ProgType::SchedAct => &sk_buff::SCHED_CLS,
@@ -130,12 +261,23 @@ pub fn layout(prog_type: ProgType, attach_type: Option<AttachType>) -> Option<&'
             &sk_buff::LWT
         }
         ProgType::SkSkb => &sk_buff::SK_SKB,
-        ProgType::CgroupDevice => &net::CGROUP_DEVICE,
-        ProgType::CgroupSysctl => &net::SYSCTL,
+        ProgType::FlowDissector => &sk_buff::FLOW_DISSECTOR,
+        ProgType::CgroupDevice => &cgroup::DEVICE,
+        ProgType::CgroupSysctl => &cgroup::SYSCTL,
+        ProgType::CgroupSock => cgroup::sock(attach_type)?,
+        ProgType::CgroupSockAddr => cgroup::sock_addr(attach_type)?,
+        ProgType::CgroupSockopt => cgroup::sockopt(attach_type)?,
+        ProgType::SockOps => &socket::SOCK_OPS,
         ProgType::SkMsg => &net::SK_MSG,
         ProgType::SkLookup => &net::SK_LOOKUP,
         ProgType::SkReuseport => &net::SK_REUSEPORT,
-        _ => return None,
+        ProgType::Netfilter => &net::NETFILTER,
+        ProgType::LircMode2 => &trace::LIRC,
+        ProgType::Unspec
+        | ProgType::Tracing
+        | ProgType::StructOps
+        | ProgType::Ext
+        | ProgType::Lsm => return None,
     })
 }
 
@@ -153,8 +295,8 @@ mod tests {
             let Some(prog_type) = ProgType::from_u32(number) else {
                 continue;
             };
-            for attach in [None, Some(AttachType::XDP_DEVMAP)] {
-                let Some(layout) = layout(prog_type, attach) else {
+            for attach in 0..64 {
+                let Some(layout) = layout(prog_type, Some(AttachType(attach))) else {
                     continue;
                 };
                 let mut end = 0;

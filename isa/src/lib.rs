@@ -29,7 +29,7 @@ pub mod reg;
 pub mod section;
 
 pub use bpftime_abi::MapType;
-pub use context::{CtxField, CtxFieldKind, CtxLayout};
+pub use context::{CtxField, CtxFieldKind, CtxLayout, Object, ObjectPointer, Pieces};
 pub use decode::{DecodeError, Decoded, Field, decode, decode_one};
 pub use encode::encode;
 pub use helper::{ArgType, HelperProto, RetType};

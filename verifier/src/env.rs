@@ -30,14 +30,15 @@ impl<'a> Env<'a> {
 
     /// Whether packets may be written directly, as `may_access_direct_pkt_data` has it.
     pub(crate) fn packet_writable(&self) -> bool {
-        !matches!(
+        matches!(
             self.program.prog_type,
-            ProgType::LwtIn
-                | ProgType::LwtOut
-                | ProgType::LwtSeg6Local
-                | ProgType::SkReuseport
-                | ProgType::FlowDissector
-                | ProgType::CgroupSkb
+            ProgType::SchedCls
+                | ProgType::SchedAct
+                | ProgType::Xdp
+                | ProgType::LwtXmit
+                | ProgType::SkSkb
+                | ProgType::SkMsg
+                | ProgType::CgroupSockopt
         )
     }
 

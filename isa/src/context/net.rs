@@ -1,87 +1,34 @@
-//! Contexts of networking programs other than `__sk_buff`, and of control group programs.
+//! Contexts of networking programs other than `__sk_buff`.
 
-use super::{CtxField, CtxFieldKind, CtxLayout};
+use super::{CtxField, CtxFieldKind, CtxLayout, Object, Pieces};
 
 const fn number(name: &'static str, offset: u32, narrow: bool) -> CtxField {
-    CtxField {
-        name,
-        offset,
-        size: 4,
-        kind: CtxFieldKind::Scalar,
-        writable: false,
-        narrow,
-    }
-}
-
-const fn pointer(name: &'static str, offset: u32, size: u32, kind: CtxFieldKind) -> CtxField {
-    CtxField {
-        name,
-        offset,
-        size,
-        kind,
-        writable: false,
-        narrow: false,
-    }
+    let field = CtxField::scalar(name, offset, 4);
+    if narrow { field.narrow() } else { field }
 }
 
 const XDP_FIELDS: [CtxField; 6] = [
-    pointer("data", 0, 4, CtxFieldKind::PacketStart),
-    pointer("data_end", 4, 4, CtxFieldKind::PacketEnd),
-    pointer("data_meta", 8, 4, CtxFieldKind::PacketMeta),
+    CtxField::pointer("data", 0, 4, CtxFieldKind::PacketStart),
+    CtxField::pointer("data_end", 4, 4, CtxFieldKind::PacketEnd),
+    CtxField::pointer("data_meta", 8, 4, CtxFieldKind::PacketMeta),
     number("ingress_ifindex", 12, false),
     number("rx_queue_index", 16, false),
     number("egress_ifindex", 20, false),
 ];
 
 /// `struct xdp_md` (`xdp_is_valid_access` in `net/core/filter.c`).
-pub(super) static XDP: CtxLayout = CtxLayout {
-    name: "xdp_md",
-    size: 24,
-    fields: XDP_FIELDS.split_at(5).0,
-    plain_memory: false,
-};
+pub(super) static XDP: CtxLayout = CtxLayout::new("xdp_md", 24, XDP_FIELDS.split_at(5).0);
 
 /// `struct xdp_md` of programs in a device map, which see `egress_ifindex`.
-pub(super) static XDP_DEVMAP: CtxLayout = CtxLayout {
-    name: "xdp_md",
-    size: 24,
-    fields: &XDP_FIELDS,
-    plain_memory: false,
-};
+pub(super) static XDP_DEVMAP: CtxLayout = CtxLayout::new("xdp_md", 24, &XDP_FIELDS);
 
-/// `struct bpf_cgroup_dev_ctx` (`cgroup_dev_is_valid_access` in `kernel/bpf/cgroup.c`).
-pub(super) static CGROUP_DEVICE: CtxLayout = CtxLayout {
-    name: "bpf_cgroup_dev_ctx",
-    size: 12,
-    fields: &[
-        number("access_type", 0, true),
-        number("major", 4, false),
-        number("minor", 8, false),
-    ],
-    plain_memory: false,
-};
-
-/// `struct bpf_sysctl` (`sysctl_is_valid_access`).
-pub(super) static SYSCTL: CtxLayout = CtxLayout {
-    name: "bpf_sysctl",
-    size: 8,
-    fields: &[
-        number("write", 0, true),
-        CtxField {
-            writable: true,
-            ..number("file_pos", 4, true)
-        },
-    ],
-    plain_memory: false,
-};
-
-/// `struct sk_msg_md` without `sk` (`sk_msg_is_valid_access`).
-pub(super) static SK_MSG: CtxLayout = CtxLayout {
-    name: "sk_msg_md",
-    size: 80,
-    fields: &[
-        pointer("data", 0, 8, CtxFieldKind::PacketStart),
-        pointer("data_end", 8, 8, CtxFieldKind::PacketEnd),
+/// `struct sk_msg_md` (`sk_msg_is_valid_access`).
+pub(super) static SK_MSG: CtxLayout = CtxLayout::new(
+    "sk_msg_md",
+    80,
+    &[
+        CtxField::pointer("data", 0, 8, CtxFieldKind::PacketStart),
+        CtxField::pointer("data_end", 8, 8, CtxFieldKind::PacketEnd),
         number("family", 16, false),
         number("remote_ip4", 20, false),
         number("local_ip4", 24, false),
@@ -96,15 +43,16 @@ pub(super) static SK_MSG: CtxLayout = CtxLayout {
         number("remote_port", 60, false),
         number("local_port", 64, false),
         number("size", 68, false),
+        CtxField::object("sk", 72, Object::Socket, false),
     ],
-    plain_memory: false,
-};
+);
 
-/// `struct bpf_sk_lookup` without `sk` (`sk_lookup_is_valid_access`).
-pub(super) static SK_LOOKUP: CtxLayout = CtxLayout {
-    name: "bpf_sk_lookup",
-    size: 72,
-    fields: &[
+/// `struct bpf_sk_lookup` (`sk_lookup_is_valid_access`).
+pub(super) static SK_LOOKUP: CtxLayout = CtxLayout::new(
+    "bpf_sk_lookup",
+    72,
+    &[
+        CtxField::object("sk", 0, Object::Socket, true),
         number("family", 8, true),
         number("protocol", 12, true),
         number("remote_ip4", 16, true),
@@ -122,22 +70,32 @@ pub(super) static SK_LOOKUP: CtxLayout = CtxLayout {
         number("local_port", 60, true),
         number("ingress_ifindex", 64, true),
     ],
-    plain_memory: false,
-};
+);
 
-/// `struct sk_reuseport_md` without `sk` and `migrating_sk` (`sk_reuseport_is_valid_access`).
-/// The kernel also lets programs read halves of `eth_protocol`; here only the whole.
-pub(super) static SK_REUSEPORT: CtxLayout = CtxLayout {
-    name: "sk_reuseport_md",
-    size: 56,
-    fields: &[
-        pointer("data", 0, 8, CtxFieldKind::PacketStart),
-        pointer("data_end", 8, 8, CtxFieldKind::PacketEnd),
+/// `struct sk_reuseport_md` (`sk_reuseport_is_valid_access`).
+pub(super) static SK_REUSEPORT: CtxLayout = CtxLayout::new(
+    "sk_reuseport_md",
+    56,
+    &[
+        CtxField::pointer("data", 0, 8, CtxFieldKind::PacketStart),
+        CtxField::pointer("data_end", 8, 8, CtxFieldKind::PacketEnd),
         number("len", 16, true),
-        number("eth_protocol", 20, false),
+        number("eth_protocol", 20, false).parts(Pieces::AtLeast(2)),
         number("ip_protocol", 24, true),
         number("bind_inany", 28, true),
         number("hash", 32, false),
+        CtxField::object("sk", 40, Object::Socket, false),
+        CtxField::object("migrating_sk", 48, Object::SockCommon, true),
     ],
-    plain_memory: false,
-};
+);
+
+/// `struct bpf_nf_ctx`, whose fields are pointers to structures of the kernel's
+/// (`nf_is_valid_access` in `net/netfilter/nf_bpf_link.c`).
+pub(super) static NETFILTER: CtxLayout = CtxLayout::new(
+    "bpf_nf_ctx",
+    16,
+    &[
+        CtxField::object("state", 0, Object::Kernel("nf_hook_state"), false),
+        CtxField::object("skb", 8, Object::Kernel("sk_buff"), false),
+    ],
+);

@@ -1,34 +1,21 @@
 //! `struct __sk_buff`, of which each type of program sees its own part.
 
-use super::{CtxField, CtxFieldKind, CtxLayout};
+use super::{CtxField, CtxFieldKind, CtxLayout, Object, Pieces};
 
 const fn field(name: &'static str, offset: u32, size: u32, narrow: bool) -> CtxField {
-    CtxField {
-        name,
-        offset,
-        size,
-        kind: CtxFieldKind::Scalar,
-        writable: false,
-        narrow,
-    }
+    let field = CtxField::scalar(name, offset, size);
+    if narrow { field.narrow() } else { field }
 }
 
 const fn pointer(name: &'static str, offset: u32, kind: CtxFieldKind) -> CtxField {
-    CtxField {
-        name,
-        offset,
-        size: 4,
-        kind,
-        writable: false,
-        narrow: false,
-    }
+    CtxField::pointer(name, offset, 4, kind)
 }
 
 /// Number of [`FIELDS`].
-const COUNT: usize = 37;
+const COUNT: usize = 39;
 
 /// All fields that some type of program may access (`bpf_skb_is_valid_access` in
-/// `net/core/filter.c`), without `flow_keys` and `sk`, which give pointers to kernel objects.
+/// `net/core/filter.c`).
 const FIELDS: [CtxField; COUNT] = [
     field("len", 0, 4, true),
     field("pkt_type", 4, 4, true),
@@ -62,9 +49,11 @@ const FIELDS: [CtxField; COUNT] = [
     field("remote_port", 132, 4, true),
     field("local_port", 136, 4, true),
     pointer("data_meta", 140, CtxFieldKind::PacketMeta),
+    CtxField::object("flow_keys", 144, Object::FlowKeys, false),
     field("tstamp", 152, 8, false),
     field("wire_len", 160, 4, true),
     field("gso_segs", 164, 4, true),
+    CtxField::object("sk", 168, Object::SockCommon, true),
     field("gso_size", 176, 4, true),
     // Bytes 181 to 183 are padding.
     field("tstamp_type", 180, 1, false),
@@ -119,7 +108,15 @@ impl View {
         while index < COUNT {
             if self.sees(&FIELDS[index]) {
                 fields[count] = FIELDS[index];
-                fields[count].writable = contains(self.writable, FIELDS[index].offset);
+                if contains(self.writable, FIELDS[index].offset) {
+                    let array = FIELDS[index].size > 8;
+                    let parts = if array {
+                        Pieces::AtLeast(1)
+                    } else {
+                        Pieces::None
+                    };
+                    fields[count] = fields[count].writable(parts);
+                }
                 count += 1;
             }
             index += 1;
@@ -137,8 +134,10 @@ const TC_CLASSID: u32 = 72;
 const DATA: u32 = 76;
 const DATA_END: u32 = 80;
 const DATA_META: u32 = 140;
+const FLOW_KEYS: u32 = 144;
 const TSTAMP: u32 = 152;
 const WIRE_LEN: u32 = 160;
+const SK: u32 = 168;
 const TSTAMP_TYPE: u32 = 180;
 const HW: u32 = 184;
 
@@ -146,12 +145,7 @@ macro_rules! layouts {
     ($($(#[$doc:meta])* $name:ident = $view:expr;)*) => {
         $($(#[$doc])* pub(super) static $name: CtxLayout = {
             const VIEW: View = $view;
-            CtxLayout {
-                name: "__sk_buff",
-                size: 192,
-                fields: &VIEW.fields::<{ VIEW.count() }>(),
-                plain_memory: false,
-            }
+            CtxLayout::new("__sk_buff", 192, &VIEW.fields::<{ VIEW.count() }>())
         };)*
     };
 }
@@ -160,31 +154,41 @@ layouts! {
     /// Traffic control (`tc_cls_act_is_valid_access`).
     SCHED_CLS = View {
         addresses: false,
-        hidden: &[],
+        hidden: &[FLOW_KEYS],
         writable: &[MARK, QUEUE_MAPPING, PRIORITY, TC_INDEX, CB, TC_CLASSID, TSTAMP],
     };
     /// Socket filters, which see no packet pointers (`sk_filter_is_valid_access`).
     SOCKET_FILTER = View {
         addresses: false,
-        hidden: &[TC_CLASSID, DATA, DATA_END, DATA_META, TSTAMP, WIRE_LEN, TSTAMP_TYPE, HW],
+        hidden: &[FLOW_KEYS, TC_CLASSID, DATA, DATA_END, DATA_META, TSTAMP, WIRE_LEN, TSTAMP_TYPE, HW],
         writable: &[CB],
     };
     /// Control groups (`cg_skb_is_valid_access`), as seen with `CAP_BPF`.
     CGROUP_SKB = View {
         addresses: true,
-        hidden: &[TC_CLASSID, DATA_META, WIRE_LEN, TSTAMP_TYPE],
+        hidden: &[FLOW_KEYS, TC_CLASSID, DATA_META, WIRE_LEN, TSTAMP_TYPE],
         writable: &[MARK, PRIORITY, CB, TSTAMP],
     };
     /// Lightweight tunnels (`lwt_is_valid_access`).
     LWT = View {
         addresses: false,
-        hidden: &[TC_CLASSID, DATA_META, TSTAMP, WIRE_LEN, TSTAMP_TYPE, HW],
+        hidden: &[FLOW_KEYS, TC_CLASSID, DATA_META, TSTAMP, WIRE_LEN, TSTAMP_TYPE, HW],
         writable: &[MARK, PRIORITY, CB],
     };
     /// Stream parsers and verdicts (`sk_skb_is_valid_access`).
     SK_SKB = View {
         addresses: true,
-        hidden: &[MARK, TC_CLASSID, DATA_META, TSTAMP, WIRE_LEN, TSTAMP_TYPE, HW],
+        hidden: &[FLOW_KEYS, MARK, TC_CLASSID, DATA_META, TSTAMP, WIRE_LEN, TSTAMP_TYPE, HW],
         writable: &[PRIORITY, TC_INDEX],
+    };
+    /// Flow dissectors, which see the packet and what they make of it
+    /// (`flow_dissector_is_valid_access`).
+    FLOW_DISSECTOR = View {
+        addresses: false,
+        hidden: &[
+            0, 4, MARK, QUEUE_MAPPING, 16, 20, 24, 28, PRIORITY, 36, 40, TC_INDEX, CB, 68, TC_CLASSID,
+            84, 88, DATA_META, TSTAMP, WIRE_LEN, 164, SK, 176, TSTAMP_TYPE, HW,
+        ],
+        writable: &[],
     };
 }

@@ -1,16 +1,10 @@
 //! Contexts of tracing programs.
 
-use super::{CtxField, CtxFieldKind, CtxLayout};
+use super::{CtxField, CtxLayout, Object, Pieces};
 
 const fn word(name: &'static str, index: u32, narrow: bool) -> CtxField {
-    CtxField {
-        name,
-        offset: 8 * index,
-        size: 8,
-        kind: CtxFieldKind::Scalar,
-        writable: false,
-        narrow,
-    }
+    let field = CtxField::scalar(name, 8 * index, 8);
+    if narrow { field.narrow() } else { field }
 }
 
 /// Names of `struct pt_regs` as `asm/ptrace.h` has them for x86-64, in order.
@@ -31,53 +25,57 @@ const fn pt_regs<const N: usize>(narrow: bool) -> [CtxField; N] {
 
 /// Kprobes and uprobes: `struct pt_regs` of x86-64. Any aligned piece of a register may be read
 /// (`kprobe_prog_is_valid_access` in `kernel/trace/bpf_trace.c`).
-pub(super) static PT_REGS: CtxLayout = CtxLayout {
-    name: "pt_regs",
-    size: 168,
-    fields: &pt_regs::<21>(true),
-    plain_memory: false,
-};
+pub(super) static PT_REGS: CtxLayout = CtxLayout::new("pt_regs", 168, &pt_regs::<21>(true));
 
 /// Perf events: `struct bpf_perf_event_data`. Registers may be read only as a whole, the other
 /// two in pieces (`pe_prog_is_valid_access`).
-pub(super) static PERF_EVENT: CtxLayout = CtxLayout {
-    name: "bpf_perf_event_data",
-    size: 184,
-    fields: &{
-        let mut fields = pt_regs::<23>(false);
-        fields[21] = word("sample_period", 21, true);
-        fields[22] = word("addr", 22, true);
-        fields
-    },
-    plain_memory: false,
+pub(super) static PERF_EVENT: CtxLayout =
+    CtxLayout::new("bpf_perf_event_data", 184, &PERF_EVENT_FIELDS);
+
+const PERF_EVENT_FIELDS: [CtxField; 23] = {
+    let mut fields = pt_regs::<23>(false);
+    fields[21] = word("sample_period", 21, true);
+    fields[22] = word("addr", 22, true);
+    fields
 };
 
 /// Tracepoints: the record of the event, whose fields the kernel does not know at verification.
 /// All of it but the first 8 bytes (the kernel's own pointer) may be read in aligned pieces, up
 /// to `PERF_MAX_TRACE_SIZE` (`tp_prog_is_valid_access`).
-pub(super) static TRACEPOINT: CtxLayout = CtxLayout {
-    name: "trace_event",
-    size: 8192,
-    fields: &[array("record", 8, 8184)],
-    plain_memory: false,
-};
+pub(super) static TRACEPOINT: CtxLayout =
+    CtxLayout::new("trace_event", 8192, &[array("record", 8, 8184)]);
 
 /// Raw tracepoints: `struct bpf_raw_tracepoint_args`, `MAX_BPF_FUNC_ARGS` words
 /// (`bpf_tracing_ctx_access`).
-pub(super) static RAW_TRACEPOINT: CtxLayout = CtxLayout {
-    name: "bpf_raw_tracepoint_args",
-    size: 96,
-    fields: &[array("args", 0, 96)],
-    plain_memory: false,
-};
+pub(super) static RAW_TRACEPOINT: CtxLayout =
+    CtxLayout::new("bpf_raw_tracepoint_args", 96, &[array("args", 0, 96)]);
+
+/// Writable raw tracepoints: the first word is the address of a buffer that programs may write
+/// (`raw_tp_writable_prog_is_valid_access`).
+pub(super) static RAW_TRACEPOINT_WRITABLE: CtxLayout = CtxLayout::new(
+    "bpf_raw_tracepoint_args",
+    96,
+    &[
+        CtxField::object("args[0]", 0, Object::TraceBuffer, false),
+        array("args[1..]", 8, 88),
+    ],
+);
+
+/// System call programs: what the caller of `BPF_PROG_TEST_RUN` gives; a program is not run if that is
+/// shorter than what it accesses (`syscall_prog_is_valid_access` in `kernel/bpf/syscall.c`).
+pub(super) static SYSCALL: CtxLayout = CtxLayout::new(
+    "syscall arguments",
+    MAX_ARGUMENTS,
+    &[array("args", 0, MAX_ARGUMENTS).writable(Pieces::AtLeast(1))],
+);
+
+/// `U16_MAX`.
+const MAX_ARGUMENTS: u32 = 0xffff;
+
+/// Infrared decoders: one sample (`lirc_mode2_is_valid_access` in `drivers/media/rc/bpf-lirc.c`).
+pub(super) static LIRC: CtxLayout =
+    CtxLayout::new("lirc sample", 4, &[CtxField::scalar("sample", 0, 4)]);
 
 const fn array(name: &'static str, offset: u32, size: u32) -> CtxField {
-    CtxField {
-        name,
-        offset,
-        size,
-        kind: CtxFieldKind::Scalar,
-        writable: false,
-        narrow: true,
-    }
+    CtxField::scalar(name, offset, size).narrow()
 }

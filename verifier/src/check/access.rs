@@ -117,11 +117,15 @@ fn context(env: &Env<'_>, access: &Access, argument: &MemoryArgument) -> Result<
         Some(field) => {
             // A part of a packet pointer would be a number of which nothing may be known.
             let whole = field.offset as i64 == offset && field.size == size;
-            let scalar = matches!(field.kind, CtxFieldKind::Scalar | CtxFieldKind::UserPointer);
-            if scalar || whole {
-                return Ok(());
+            match field.kind {
+                CtxFieldKind::Scalar | CtxFieldKind::UserPointer => Ok(()),
+                CtxFieldKind::PacketStart | CtxFieldKind::PacketEnd | CtxFieldKind::PacketMeta
+                    if whole =>
+                {
+                    Ok(())
+                }
+                _ => Err(no_field(env, offset, size)),
             }
-            Err(no_field(env, offset, size))
         }
         None => Err(no_field(env, offset, size)),
     }

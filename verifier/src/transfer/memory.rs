@@ -117,7 +117,10 @@ fn loaded(
                 Some(CtxFieldKind::PacketStart) => Value::pointer(Kind::Packet),
                 Some(CtxFieldKind::PacketEnd) => Value::pointer(Kind::PacketEnd),
                 Some(CtxFieldKind::PacketMeta) => Value::pointer(Kind::PacketMeta),
-                Some(CtxFieldKind::Scalar | CtxFieldKind::UserPointer) | None => unknown,
+                Some(
+                    CtxFieldKind::Scalar | CtxFieldKind::UserPointer | CtxFieldKind::Object(_),
+                )
+                | None => unknown,
             }
         }
         Kind::MapValue { map } => frozen_bytes(env, map, offset, bytes).unwrap_or(unknown),

@@ -65,6 +65,11 @@ impl Input {
     ) -> Result<Self, InputError> {
         let layout =
             context::layout(prog_type, attach_type).ok_or(InputError::NoContext(prog_type))?;
+        let needs_object =
+            |kind| matches!(kind, CtxFieldKind::Object(pointer) if !pointer.nullable);
+        if layout.fields.iter().any(|field| needs_object(field.kind)) {
+            return Err(InputError::NoContext(prog_type));
+        }
         let has_packet = layout
             .fields
             .iter()
@@ -133,7 +138,9 @@ impl Input {
                 CtxFieldKind::PacketStart | CtxFieldKind::PacketMeta => start,
                 CtxFieldKind::PacketEnd => end,
                 CtxFieldKind::Scalar if field.name == "len" => self.packet_len as u64,
-                CtxFieldKind::Scalar | CtxFieldKind::UserPointer => continue,
+                CtxFieldKind::Scalar | CtxFieldKind::UserPointer | CtxFieldKind::Object(_) => {
+                    continue;
+                }
             };
             let at = field.offset as usize..(field.offset + field.size) as usize;
             let value = value.to_le_bytes();
@@ -175,7 +182,8 @@ impl Input {
 
     /// The memory that a checked program may use.
     pub(super) fn regions(&self) -> impl Iterator<Item = Region> {
-        let writable = self.layout.plain_memory || self.layout.fields.iter().any(|f| f.writable);
+        let writable =
+            self.layout.plain_memory || self.layout.fields.iter().any(|f| f.write.is_some());
         let context = Region {
             kind: RegionKind::Context,
             base: self.context.address(),

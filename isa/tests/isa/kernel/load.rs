@@ -3,12 +3,14 @@
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use bpftime_isa::Insn;
+use bpftime_isa::{Insn, ProgType};
 
 const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_MAP_FREEZE: libc::c_long = 22;
+
+const BPF_F_SLEEPABLE: u32 = 1 << 4;
 
 /// The beginning of `union bpf_attr` for `BPF_PROG_LOAD`.
 #[repr(C)]
@@ -67,6 +69,8 @@ impl Question<'_> {
             log_level,
             log_size: log.len() as u32,
             log_buf: log.as_mut_ptr() as u64,
+            // Programs of this type always sleep.
+            prog_flags: u32::from(self.prog_type == ProgType::Syscall as u32) * BPF_F_SLEEPABLE,
             expected_attach_type: self.attach_type,
             ..Attr::default()
         };
