@@ -8,7 +8,7 @@ use std::mem::{offset_of, size_of};
 use bpftime_abi::ABI_VERSION;
 use bpftime_abi::target::{
     CONTROL_MAGIC, CONTROL_NAME, Control, ControlPage, HookRecord, HookState, MAX_HOOKS,
-    MAX_MAPPINGS, MappingKind, MappingRecord, PatchRecord, Phase, State,
+    MAX_MAPPINGS, MAX_PROGRAMS, MappingKind, MappingRecord, PatchRecord, Phase, State,
 };
 
 use super::bytes::{u32_at, u64_at};
@@ -167,6 +167,12 @@ impl ControlMemory {
     pub(super) fn set_phase(&self, target: &Target, phase: Phase) -> Result<()> {
         let offset = offset_of!(Control, page) + offset_of!(ControlPage, phase);
         target.write(self.address + offset as u64, &(phase as u32).to_le_bytes())
+    }
+
+    /// Lets no program run any more, in forked children neither.
+    pub(super) fn switch_all_off(&self, target: &Target) -> Result<()> {
+        let at = self.address + offset_of!(Control, switches) as u64;
+        target.write(at, &[0; MAX_PROGRAMS * size_of::<u64>()])
     }
 
     /// Announces a mapping; to be called before it is made.

@@ -82,6 +82,8 @@ fn undo_one(stopped: &mut Stopped<'_>, control: &ControlMemory, done: &mut Detac
     let target = stopped.target();
     if control.owned {
         control.set_phase(target, Phase::Removing)?;
+        // Forked children keep their patches; nothing runs there any more either.
+        control.switch_all_off(target)?;
     }
     let hooks = control.hooks(target)?;
     for hook in &hooks {

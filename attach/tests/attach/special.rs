@@ -192,6 +192,38 @@ fn forked_children_can_be_cleaned_up() {
 }
 
 #[test]
+fn children_run_no_programs_after_a_detach() {
+    let Some(image) = support::image() else {
+        return;
+    };
+    let image = Image::parse(&image).expect("image");
+    let Some(path) = support::compile("called", Link::Dynamic, &[]) else {
+        return;
+    };
+    let module = Module::open(&path).expect("module");
+    let mut victim = Victim::start(&path, &[]);
+    let target = Target::open(victim.pid()).expect("target");
+    let counters = Counters::new();
+    let mut stopped = target.stop().expect("stopped");
+    let mut hooking = Hooking::attach(&mut stopped, &image).expect("attached");
+    hooking
+        .link(&mut stopped, &module, "probed", When::Return, &counters)
+        .expect("linked");
+    drop(stopped);
+    victim.order("spawn");
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(counters.calls() > 0);
+    detach(&target).expect("detached");
+    std::thread::sleep(Duration::from_millis(20));
+    let then = counters.calls();
+    std::thread::sleep(Duration::from_millis(20));
+    assert_eq!(counters.calls(), then);
+    victim.order("call 10");
+    victim.order("reap");
+    victim.must_be_right();
+}
+
+#[test]
 fn thirty_two_bit_processes_are_refused() {
     let Some(path) = support::compile_with("called", "gcc", &["-m32", "-static"]) else {
         println!("skipped: no 32-bit C library");
