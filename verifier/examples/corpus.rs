@@ -83,7 +83,9 @@ fn objects(folder: &Path) -> Vec<PathBuf> {
 /// Verdicts by file, section and function.
 fn table(path: &Path) -> HashMap<(String, String, String), Known> {
     let text = std::fs::read_to_string(path).expect("the table is readable");
-    let mut rows = text.lines().map(|line| line.split('\t').collect::<Vec<_>>());
+    let mut rows = text
+        .lines()
+        .map(|line| line.split('\t').collect::<Vec<_>>());
     let header = rows.next().expect("a header");
     let column = |name: &str| header.iter().position(|h| *h == name).expect("a column");
     let places = [

@@ -1,6 +1,7 @@
 //! What stays the same during an analysis.
 
-use bpftime_isa::{CtxLayout, MapDef, ProgType, Program, context};
+use bpftime_abi::map_type::create_flags::BPF_F_RDONLY_PROG;
+use bpftime_isa::{CtxLayout, MapDef, MapType, ProgType, Program, context};
 
 use crate::Options;
 
@@ -10,22 +11,57 @@ pub(crate) struct Env<'a> {
     pub(crate) options: &'a Options,
     /// Layout of the context.
     pub(crate) layout: &'static CtxLayout,
+    /// The program's maps, then what its maps of maps hold.
+    maps: Vec<&'a MapDef>,
+    /// For each of the program's maps, which of `maps` it holds.
+    held: Vec<Option<u32>>,
 }
 
 impl<'a> Env<'a> {
     /// `None` if the program type has no context that is known.
     pub(crate) fn new(program: &'a Program, options: &'a Options) -> Option<Self> {
         let layout = context::layout(program.prog_type, program.attach_type)?;
+        let mut maps: Vec<&MapDef> = program.maps.iter().collect();
+        let mut held = Vec::with_capacity(maps.len());
+        for map in &program.maps {
+            let of_maps = matches!(map.map_type, MapType::ArrayOfMaps | MapType::HashOfMaps);
+            held.push(map.inner.as_deref().filter(|_| of_maps).map(|inner| {
+                maps.push(inner);
+                maps.len() as u32 - 1
+            }));
+        }
         Some(Self {
             program,
             options,
             layout,
+            maps,
+            held,
         })
     }
 
-    /// A map by index.
+    /// A map by index: one of the program's, or the kind of map that one of them holds.
     pub(crate) fn map(&self, index: u32) -> Option<&'a MapDef> {
-        self.program.maps.get(index as usize)
+        self.maps.get(index as usize).copied()
+    }
+
+    /// Whether the index is that of one map of the program's, not of a kind of map that a map of
+    /// maps holds.
+    pub(crate) fn is_own_map(&self, index: u32) -> bool {
+        (index as usize) < self.program.maps.len()
+    }
+
+    /// The kind of map that the map holds.
+    pub(crate) fn held_by(&self, index: u32) -> Option<u32> {
+        self.held.get(index as usize).copied().flatten()
+    }
+
+    /// The bytes of a map's only value, where they can no longer change.
+    pub(crate) fn constant_value(&self, index: u32) -> Option<&'a [u8]> {
+        let map = self.program.maps.get(index as usize)?;
+        if !map.frozen || map.flags & BPF_F_RDONLY_PROG == 0 || map.max_entries != 1 {
+            return None;
+        }
+        map.initial.as_deref()?.get(..map.value_size as usize)
     }
 
     /// Whether packets may be written directly, as `may_access_direct_pkt_data` has it.

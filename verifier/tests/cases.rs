@@ -1,13 +1,13 @@
 //! Programs and their verdicts, case by case, in `cases/*.txt`.
 //!
-//! A case is `== name`, a line `accept` or `reject <code>`, and the program: XDP with three maps,
-//! 0 an array of 48-byte values (one entry), 1 a hash of 8-byte keys and values, 2 a ring buffer
-//! of 4096 bytes. A first line `type <name>` gives another program type. Every soundness mistake
+//! A case is `== name`, a line `accept` or `reject <code>`, and the program: XDP with maps, 0 an
+//! array of 48-byte values (one entry), 1 a hash of 8-byte keys and values, 2 a ring buffer of 4096
+//! bytes, 3 an array of arrays of 8-byte values. A first line `type <name>` gives another program type. Every soundness mistake
 //! has its safe sibling, so that a verifier which refuses everything fails as well.
 
 mod common;
 
-use bpftime_isa::{MapType, ProgType, asm};
+use bpftime_isa::{MapDef, MapType, ProgType, asm};
 use bpftime_verifier::verify;
 
 fn run(text: &str) -> (usize, Vec<String>) {
@@ -38,6 +38,10 @@ fn run(text: &str) -> (usize, Vec<String>) {
             common::map(MapType::Array, 4, 48, 1),
             common::map(MapType::Hash, 8, 8, 16),
             common::map(MapType::RingBuf, 0, 0, 4096),
+            MapDef {
+                inner: Some(Box::new(common::map(MapType::Array, 4, 8, 4))),
+                ..common::map(MapType::ArrayOfMaps, 4, 4, 1)
+            },
         ];
         count += 1;
         let mut options = common::options();
@@ -79,4 +83,9 @@ fn basic_rules_hold() {
 #[test]
 fn loops_are_judged_by_whether_they_end() {
     check(include_str!("cases/loops.txt"), 12);
+}
+
+#[test]
+fn maps_of_maps_give_maps_that_may_be_null() {
+    check(include_str!("cases/map_in_map.txt"), 6);
 }

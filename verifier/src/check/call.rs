@@ -1,6 +1,5 @@
 //! Calls of helpers, and what programs may return.
 
-use bpftime_abi::map_type::create_flags::BPF_F_RDONLY_PROG;
 use bpftime_isa::{ArgType, HelperProto, MapDef, ProgType, Reg, RetType, helper as table};
 
 use super::argument_memory::{fixed_memory_aligned, memory_contents};
@@ -278,17 +277,15 @@ fn check_argument(
 
 /// A NUL-terminated string in a read-only map whose contents are known.
 ///
-/// `initial` is the only value of a map of one entry; in a larger map the pointer may be to another
-/// value, and a map that programs may write does not keep its NUL.
+/// In a map of several values the pointer may be to any of them, and a map that programs may write
+/// does not keep its NUL.
 fn constant_string(env: &Env<'_>, reg: Reg, value: &Value) -> Result<(), Failure> {
     let Kind::MapValue { map } = value.kind else {
         return Err(refuse(reg, value, "map_value"));
     };
     let string = env
-        .map(map)
-        .filter(|map| map.frozen && map.flags & BPF_F_RDONLY_PROG != 0)
-        .filter(|map| map.max_entries == 1 && !value.nullable)
-        .and_then(|map| map.initial.as_deref()?.get(..map.value_size as usize))
+        .constant_value(map)
+        .filter(|_| !value.nullable)
         .zip(value.constant_offset())
         .and_then(|(bytes, offset)| bytes.get(usize::try_from(offset).ok()?..));
     match string {

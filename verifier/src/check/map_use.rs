@@ -44,6 +44,7 @@ fn fits(map_type: MapType, helper: u32) -> bool {
         MapType::PerCpuArray | MapType::PerCpuHash | MapType::LruPerCpuHash => {
             matches!(helper, LOOKUP | UPDATE | DELETE | LOOKUP_PERCPU)
         }
+        MapType::ArrayOfMaps | MapType::HashOfMaps => helper == LOOKUP,
         MapType::ProgArray => helper == 12,
         MapType::PerfEventArray => matches!(helper, 22 | 25 | 55 | 111 | 121),
         MapType::StackTrace => helper == 27,
@@ -80,6 +81,18 @@ pub(super) fn compatible(
                 map.map_type as u32
             ),
         ));
+    }
+    let holds_maps = matches!(map.map_type, MapType::ArrayOfMaps | MapType::HashOfMaps);
+    if holds_maps && env.held_by(index).is_none() {
+        return Err(Failure::new(
+            Code::MapType,
+            "a map of maps that says what it holds",
+            format!("{} says nothing", map.name),
+            format!("map {} holds maps of which nothing is known", map.name),
+        ));
+    }
+    if let Some(held) = env.held_by(index) {
+        offered(env, held)?;
     }
     let changes = matches!(helper, UPDATE | DELETE | PUSH | POP);
     if changes && map.flags & BPF_F_RDONLY_PROG != 0 {

@@ -361,12 +361,10 @@ fn atomic_operand(env: &Env<'_>, state: &State, access: &Access, src: Reg) -> Re
 fn loadable(env: &Env<'_>, value: Imm64) -> Result<(), Failure> {
     match value {
         Imm64::Value(_) | Imm64::Func { .. } => Ok(()),
-        Imm64::MapIdx(index) => match env.map(index) {
-            None => Err(no_such_map(index, env.program.maps.len())),
-            Some(_) => map_use::offered(env, index),
-        },
+        Imm64::MapIdx(index) if env.is_own_map(index) => map_use::offered(env, index),
+        Imm64::MapIdx(index) => Err(no_such_map(index, env.program.maps.len())),
         Imm64::MapIdxValue { index, offset } => {
-            let Some(map) = env.map(index) else {
+            let Some(map) = env.program.maps.get(index as usize) else {
                 return Err(no_such_map(index, env.program.maps.len()));
             };
             map_use::offered(env, index)?;

@@ -104,7 +104,7 @@ fn join_values(a: &Value, b: &Value, how: How, names: &mut Names<'_>) -> Value {
 
 /// Whether "this pointer or null" can be said: no offset, no resource.
 fn can_be_null(value: &Value) -> bool {
-    matches!(value.kind, Kind::MapValue { .. })
+    matches!(value.kind, Kind::Map { .. } | Kind::MapValue { .. })
         && value.delta == 0
         && value.number.as_constant() == Some(0)
         && value.reference == 0

@@ -28,12 +28,12 @@ pub enum Kind {
     },
     /// A map, as helpers take it.
     Map {
-        /// Index in [`bpftime_isa::Program::maps`].
+        /// Index in [`bpftime_isa::Program::maps`]; beyond them, a map that a map of maps holds.
         map: u32,
     },
     /// A value of a map.
     MapValue {
-        /// Index in [`bpftime_isa::Program::maps`].
+        /// Index as in [`Self::Map`].
         map: u32,
     },
     /// A byte of the packet, relative to its start.
@@ -166,9 +166,9 @@ impl Value {
             (Kind::Ctx, _) => "ctx",
             (Kind::Memory, _) => "mem",
             (Kind::Stack { .. }, _) => "fp",
-            (Kind::Map { .. }, _) => "map_ptr",
+            (Kind::Map { .. }, false) => "map_ptr",
             (Kind::MapValue { .. }, false) => "map_value",
-            (Kind::MapValue { .. }, true) => "map_value_or_null",
+            (Kind::Map { .. } | Kind::MapValue { .. }, true) => "map_value_or_null",
             (Kind::Packet, _) => "pkt",
             (Kind::PacketMeta, _) => "pkt_meta",
             (Kind::PacketEnd, _) => "pkt_end",

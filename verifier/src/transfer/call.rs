@@ -23,8 +23,9 @@ pub(super) fn helper(
         memory::helper_writes(notes, state, &argument);
     }
     let map = map_argument(env, state, proto).map(|(map, _)| map);
-    let call = notes.calls.entry(slot).or_insert((id, map));
-    if call.1 != map {
+    let own = map.filter(|map| env.is_own_map(*map));
+    let call = notes.calls.entry(slot).or_insert((id, own));
+    if call.1 != own {
         call.1 = None;
     }
     let result = match proto.ret {
@@ -33,7 +34,10 @@ pub(super) fn helper(
             Some(map) => Value {
                 nullable: true,
                 id: notes.fresh_id(),
-                ..Value::pointer(Kind::MapValue { map })
+                ..Value::pointer(match env.held_by(map) {
+                    Some(map) => Kind::Map { map },
+                    None => Kind::MapValue { map },
+                })
             },
             None => Value::any(),
         },

@@ -1,6 +1,5 @@
 //! Loads, stores and atomic operations.
 
-use bpftime_abi::map_type::create_flags::BPF_F_RDONLY_PROG;
 use bpftime_isa::{AtomicOp, CtxFieldKind, Instruction, Operand, Reg, Size, Width};
 
 use super::Notes;
@@ -130,12 +129,8 @@ fn loaded(
 
 /// Bytes of a map that can no longer change.
 fn frozen_bytes(env: &Env<'_>, map: u32, offset: Number, bytes: usize) -> Option<Value> {
-    let map = env.map(map)?;
-    if !map.frozen || map.flags & BPF_F_RDONLY_PROG == 0 || map.max_entries != 1 {
-        return None;
-    }
     let at = usize::try_from(offset.as_constant()?).ok()?;
-    let contents = map.initial.as_deref()?.get(at..at.checked_add(bytes)?)?;
+    let contents = env.constant_value(map)?.get(at..at.checked_add(bytes)?)?;
     let mut padded = [0; 8];
     padded.get_mut(..bytes)?.copy_from_slice(contents);
     Some(Value::constant(u64::from_le_bytes(padded)))

@@ -76,7 +76,7 @@ pub(crate) fn step(
             state.set(dst, Value::scalar(number));
         }
         Instruction::LoadImm64 { dst, value } => {
-            let loaded = load_imm(notes, value, slot);
+            let loaded = load_imm(env, notes, value, slot);
             state.set(dst, loaded);
         }
         Instruction::Load { .. } | Instruction::LoadAcquire { .. } => {
@@ -110,11 +110,12 @@ pub(crate) fn step(
     Ok(())
 }
 
-fn load_imm(notes: &mut Notes, value: Imm64, slot: u32) -> Value {
+fn load_imm(env: &Env<'_>, notes: &mut Notes, value: Imm64, slot: u32) -> Value {
     match value {
         Imm64::Value(number) => Value::constant(number),
         Imm64::MapIdx(map) => {
             notes.maps.insert(map);
+            notes.maps.extend(env.held_by(map));
             Value::pointer(Kind::Map { map })
         }
         Imm64::MapIdxValue { index, offset } => {
