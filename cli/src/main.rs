@@ -30,8 +30,13 @@ mod verify;
 use std::process::ExitCode;
 
 use clap::{ArgAction, Parser, Subcommand};
+use peak_alloc::PeakAlloc;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
+
+/// The system's allocator, which also counts: `verify` says how much memory a verdict took.
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
 
 /// eBPF in user space: verify, run and trace without root and without kernel eBPF.
 #[derive(Parser)]

@@ -1,9 +1,10 @@
 //! Verdicts as text and as JSON.
 
 use std::io::{self, Write as _};
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Reset, Style};
-use bpftime_isa::{Program, helper};
+use bpftime_isa::{AttachType, ProgType, Program, helper};
 use bpftime_verifier::{Facts, Rejection};
 use serde::Serialize;
 
@@ -31,10 +32,43 @@ pub(crate) struct FileReport {
 pub(crate) struct ProgramReport {
     pub(crate) section: String,
     pub(crate) name: String,
-    pub(crate) prog_type: &'static str,
+    pub(crate) prog_type: ProgType,
+    pub(crate) type_from: TypeFrom,
+    pub(crate) attach_type: Option<AttachType>,
     /// Slots.
     pub(crate) instructions: usize,
+    pub(crate) measured: Measured,
     pub(crate) verdict: Verdict,
+}
+
+/// Where a program's type is from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TypeFrom {
+    /// The name of its section.
+    Section,
+    /// The command line.
+    Argument,
+    /// Names that are no convention.
+    Guess,
+}
+
+impl TypeFrom {
+    /// Stable name.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Section => "section",
+            Self::Argument => "argument",
+            Self::Guess => "guess",
+        }
+    }
+}
+
+/// What a verdict cost.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Measured {
+    pub(crate) time: Duration,
+    /// Bytes in use at the same time at most, beyond those in use before.
+    pub(crate) memory: usize,
 }
 
 /// The verdict of a program.
@@ -88,7 +122,9 @@ fn summary(program: &ProgramReport, facts: &Facts) -> String {
     };
     format!(
         "{}, {} instructions, {bound}, {} bytes of stack",
-        program.prog_type, program.instructions, facts.max_stack
+        program.prog_type.name(),
+        program.instructions,
+        facts.max_stack
     )
 }
 
@@ -139,6 +175,29 @@ pub(crate) fn print_json(files: &[FileReport]) -> anyhow::Result<()> {
     })
 }
 
+/// Prints an object for each program, and for each file without any, on a line of its own.
+pub(crate) fn print_json_lines(files: &[FileReport]) -> anyhow::Result<()> {
+    for file in files {
+        let mut lines = Vec::new();
+        if let Some(error) = &file.error {
+            lines.push(serde_json::to_string(&JsonLine {
+                file: &file.file,
+                error: Some(error),
+                program: None,
+            })?);
+        }
+        for program in &file.programs {
+            lines.push(serde_json::to_string(&JsonLine {
+                file: &file.file,
+                error: None,
+                program: Some(JsonProgram::from(program)),
+            })?);
+        }
+        to_stdout(|out| lines.iter().try_for_each(|line| writeln!(out, "{line}")))?;
+    }
+    Ok(())
+}
+
 /// Prints a value as JSON and a line's end, to stdout.
 pub(crate) fn print(value: &impl Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(value)?;
@@ -170,13 +229,25 @@ struct JsonFile<'a> {
 }
 
 #[derive(Serialize)]
+struct JsonLine<'a> {
+    file: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    #[serde(flatten)]
+    program: Option<JsonProgram<'a>>,
+}
+
+#[derive(Serialize)]
 struct JsonProgram<'a> {
     section: &'a str,
     name: &'a str,
     #[serde(rename = "type")]
     prog_type: &'a str,
+    type_from: &'static str,
     instructions: usize,
     verdict: &'static str,
+    duration_us: u128,
+    memory_bytes: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -191,6 +262,9 @@ struct JsonFacts {
     max_executed_instructions: Option<u64>,
     max_stack_bytes: u32,
     reached_instructions: usize,
+    /// Abstract instruction steps of the analysis.
+    steps: u64,
+    peak_states: usize,
     helpers: Vec<String>,
     needs_cpu: bool,
 }
@@ -233,9 +307,12 @@ impl<'a> From<&'a ProgramReport> for JsonProgram<'a> {
         let mut json = Self {
             section: &program.section,
             name: &program.name,
-            prog_type: program.prog_type,
+            prog_type: program.prog_type.name(),
+            type_from: program.type_from.as_str(),
             instructions: program.instructions,
             verdict: "accepted",
+            duration_us: program.measured.time.as_micros(),
+            memory_bytes: program.measured.memory,
             error: None,
             facts: None,
             rejection: None,
@@ -265,6 +342,8 @@ impl From<&Facts> for JsonFacts {
             max_executed_instructions: facts.max_insns,
             max_stack_bytes: facts.max_stack,
             reached_instructions: facts.reached_count(),
+            steps: facts.cost.steps,
+            peak_states: facts.cost.peak_states,
             helpers: facts.helpers.iter().map(name).collect(),
             needs_cpu: facts.needs_cpu,
         }

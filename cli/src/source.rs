@@ -9,45 +9,24 @@ use anyhow::{Context as _, bail};
 use bpftime_abi::{Capabilities, MapType};
 use bpftime_isa::{ProgType, helper};
 use bpftime_loader::{Btf, Environment, Object, Options, TargetBtf, limits, object};
-use clap::ValueEnum;
 
 use crate::exit::Unreadable;
 
-/// Program types that may be given where a section's name does not tell.
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum TypeName {
-    /// A network packet at the driver.
-    Xdp,
-    /// A network packet at a queue (tc).
-    SchedCls,
-    /// A socket's packet.
-    SocketFilter,
-    /// The registers of a probed function.
-    Kprobe,
-    /// A tracepoint's record.
-    Tracepoint,
-    /// A raw tracepoint's arguments.
-    RawTracepoint,
-    /// A performance event.
-    PerfEvent,
-    /// Plain memory: its address in r1, its length in r2.
-    Memory,
+/// A program type by the name that `bpftool prog` prints, with `-` or `_`.
+fn prog_type(name: &str) -> Result<ProgType, String> {
+    let wanted = name.replace('-', "_");
+    let known = || PROG_TYPES.filter_map(ProgType::from_u32);
+    known()
+        .chain([ProgType::Memory])
+        .find(|known| *known != ProgType::Unspec && known.name() == wanted)
+        .ok_or_else(|| {
+            let names: Vec<&str> = known().skip(1).map(ProgType::name).collect();
+            format!("one of memory, {}", names.join(", "))
+        })
 }
 
-impl TypeName {
-    fn prog_type(self) -> ProgType {
-        match self {
-            Self::Xdp => ProgType::Xdp,
-            Self::SchedCls => ProgType::SchedCls,
-            Self::SocketFilter => ProgType::SocketFilter,
-            Self::Kprobe => ProgType::Kprobe,
-            Self::Tracepoint => ProgType::Tracepoint,
-            Self::RawTracepoint => ProgType::RawTracepoint,
-            Self::PerfEvent => ProgType::PerfEvent,
-            Self::Memory => ProgType::Memory,
-        }
-    }
-}
+/// Numbers that the kernel has given to program types, and some to come.
+const PROG_TYPES: std::ops::Range<u32> = 0..64;
 
 /// Which programs of a file.
 #[derive(clap::Args)]
@@ -55,9 +34,11 @@ pub(crate) struct Selection {
     /// Only the program of that name (function or section).
     #[arg(long, value_name = "NAME")]
     pub(crate) program: Option<String>,
-    /// Type of programs whose section name tells none.
-    #[arg(long = "type", value_name = "TYPE")]
-    pub(crate) prog_type: Option<TypeName>,
+    /// Type of programs whose section name tells none: xdp, sched-cls, socket-filter, kprobe and
+    /// so on, as bpftool prints them; or memory: plain memory, its address in r1, its length in
+    /// r2.
+    #[arg(long = "type", value_name = "TYPE", value_parser = prog_type)]
+    pub(crate) prog_type: Option<ProgType>,
     /// Kernel types for CO-RE relocations [default: /sys/kernel/btf/vmlinux].
     #[arg(long, value_name = "FILE")]
     pub(crate) btf: Option<PathBuf>,
@@ -73,7 +54,7 @@ impl Selection {
     /// The type of a program whose section tells `prog_type`.
     pub(crate) fn type_or(&self, prog_type: ProgType) -> ProgType {
         match (prog_type, self.prog_type) {
-            (ProgType::Unspec, Some(given)) => given.prog_type(),
+            (ProgType::Unspec, Some(given)) => given,
             _ => prog_type,
         }
     }

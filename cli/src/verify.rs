@@ -1,14 +1,21 @@
 //! `bpftime verify`: a verdict for each program of object files.
 
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+mod guess;
+mod judge;
+mod table;
+mod vectors;
+mod walk;
 
-use bpftime_isa::ProgType;
-use bpftime_loader::{Environment, UnverifiedProgram};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
 use bpftime_verifier::Options;
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::exit::Exit;
-use crate::report::{self, FileReport, ProgramReport, Verdict};
+use crate::report::{self, FileReport, ProgramReport, TypeFrom, Verdict};
 use crate::source::{self, Selection};
 
 /// Say for each program of object files whether it is safe, and if not, why.
@@ -19,17 +26,63 @@ use crate::source::{self, Selection};
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// ELF objects as `clang -target bpf -O2 -g -c` makes them.
-    #[arg(required = true, value_name = "FILE")]
+    /// ELF objects as `clang -target bpf -O2 -g -c` makes them, and folders: all objects below,
+    /// in order. In folders, a type that a section's name does not tell is guessed from names.
+    #[arg(required_unless_present = "vectors", value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
     selection: Selection,
-    /// Print JSON to stdout.
-    #[arg(long)]
+    /// Judge raw instructions: tests of the kernel's verifier as JSON (meta.maps and tests, each
+    /// with name, prog_type, insns in hexadecimal, fixups, result or actual_6_18.verdict). One
+    /// JSON object per test is printed, and a summary to stderr.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["files", "program", "prog_type", "log"])]
+    vectors: Vec<PathBuf>,
+    /// Whose rules apply: which helpers and map types there are.
+    #[arg(long, value_enum, default_value_t = Target::Linux, value_name = "TARGET")]
+    target: Target,
+    /// How verdicts are printed [default: text, for vectors jsonl].
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// The same as --format json.
+    #[arg(long, conflicts_with = "format")]
     json: bool,
     /// Print the log that the kernel's verifier would end with, too.
     #[arg(long)]
     log: bool,
+}
+
+/// Whose rules apply.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Target {
+    /// Linux 6.18: all its helpers and map types, for privileged programs.
+    #[value(name = "linux-6.18")]
+    Linux,
+    /// The helpers and map types that bpftime runs in processes.
+    Bpftime,
+}
+
+impl Target {
+    fn options(self) -> Options {
+        Options::new(match self {
+            Self::Linux => source::kernel_capabilities(),
+            Self::Bpftime => bpftime_helpers::CAPABILITIES,
+        })
+    }
+}
+
+/// How verdicts are printed.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people, with reasons.
+    Text,
+    /// For people, a line for each program.
+    Table,
+    /// The columns of veristat, and some more.
+    Csv,
+    /// One document.
+    Json,
+    /// One object per program on a line of its own.
+    Jsonl,
 }
 
 const AFTER_HELP: &str = "\
@@ -38,88 +91,113 @@ Examples:
   bpftime verify prog.bpf.o --program drop_packets --log
   bpftime verify filter.o --type socket-filter      a section name that tells no type
   bpftime verify --json *.o | jq '.files[].programs[] | select(.verdict != \"accepted\")'
+  bpftime verify build/ --format csv > verdicts.csv every object below, as veristat has it
+  bpftime verify --vectors verifier-6.12.json       the kernel's own tests
+
+Columns of csv: veristat's (verdict is success or failure, duration in microseconds, total_insns
+are the abstract steps, mem_peak in MiB; what is not measured is empty), then section, type_from
+(section, argument or guess), code, slot, insns_reached and mem_peak_bytes. A file that cannot be
+read has a row with the code unreadable and no program.
 
 Exit codes: 0 all accepted, 1 at least one rejected, 2 at least one unreadable file or no such
-program, 3 internal error. The greatest that applies is given.";
+program, 3 internal error. The greatest that applies is given.
+With --vectors: 0 all verdicts as expected, 1 at least one differs (unsupported counts as not
+accepted), 2 the file cannot be read, 3 internal error. Expected is what Linux 6.18 did
+(actual_6_18) where the file tells, else the test's own result.";
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let environment = args.selection.environment()?;
-    let reports: Vec<FileReport> = args
-        .files
-        .iter()
-        .map(|path| judge_file(path, &environment, &args.selection))
-        .collect();
-    let exit = reports.iter().map(exit_of).max();
-    if args.json {
-        report::print_json(&reports)?;
-    } else {
-        report::to_stdout(|out| report::write_text(out, &reports, args.log))?;
-    }
-    Ok(exit.unwrap_or(Exit::Unreadable).into())
-}
-
-fn judge_file(path: &Path, environment: &Environment, selection: &Selection) -> FileReport {
-    let file = path.display().to_string();
-    let object = match source::read_object(path, environment) {
-        Ok(object) => object,
-        Err(error) => {
-            return FileReport {
-                file,
-                error: Some(format!("{error:#}")),
-                programs: Vec::new(),
-            };
+    let options = args.target.options();
+    let format = match args.format {
+        _ if args.json => Format::Json,
+        Some(format) => format,
+        None if args.vectors.is_empty() => Format::Text,
+        None => Format::Jsonl,
+    };
+    if !args.vectors.is_empty() {
+        if format != Format::Jsonl {
+            anyhow::bail!("vectors are judged with --format jsonl only");
         }
-    };
-    let refused = object
-        .refused()
-        .iter()
-        .filter(|program| selection.takes(&program.name, &program.section))
-        .map(|program| ProgramReport {
-            section: program.section.clone(),
-            name: program.name.clone(),
-            prog_type: ProgType::Unspec.name(),
-            instructions: 0,
-            verdict: Verdict::Unreadable(program.error.to_string()),
-        });
-    let mut programs: Vec<ProgramReport> = refused.collect();
-    programs.extend(
-        object
-            .into_programs()
-            .into_iter()
-            .filter(|program| selection.takes(&program.name, &program.section))
-            .map(|program| judge(program, selection)),
-    );
-    let error = programs.is_empty().then(|| {
-        let wanted = selection.program.as_deref().unwrap_or_default();
-        format!("{file} has no program `{wanted}`")
-    });
-    FileReport {
-        file,
-        error,
-        programs,
+        return Ok(vectors::run(&args.vectors, &options)?.into());
+    }
+    let environment = args.selection.environment()?;
+    let found = walk::files(&args.files);
+    let progress = progress(found.len() as u64);
+    let mut reports: Vec<FileReport> = Vec::with_capacity(found.len());
+    for found in &found {
+        progress.set_message(found.path.display().to_string());
+        reports.push(judge::file(found, &environment, &args.selection, &options));
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    match format {
+        Format::Text => report::to_stdout(|out| report::write_text(out, &reports, args.log))?,
+        Format::Table => report::to_stdout(|out| table::write_table(out, &reports))?,
+        Format::Csv => {
+            let mut writer = csv::Writer::from_writer(Vec::new());
+            table::write_csv(&mut writer, &reports)?;
+            let bytes = writer.into_inner()?;
+            report::to_stdout(|out| std::io::Write::write_all(out, &bytes))?;
+        }
+        Format::Json => report::print_json(&reports)?,
+        Format::Jsonl => report::print_json_lines(&reports)?,
+    }
+    if matches!(format, Format::Table | Format::Csv | Format::Jsonl) {
+        print_errors(&reports, format);
+        print_summary(&reports);
+    }
+    Ok(exit_of_all(&reports).into())
+}
+
+/// A bar on stderr, if that is a terminal and there is something to wait for.
+fn progress(files: u64) -> ProgressBar {
+    if files < 2 {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(files);
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {wide_msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Prints why files could not be read where the rows have no place for it.
+fn print_errors(reports: &[FileReport], format: Format) {
+    if format == Format::Table {
+        return;
+    }
+    for file in reports {
+        if let Some(error) = &file.error {
+            anstream::eprintln!("{}error:{} {error}", report::BAD, report::RESET);
+        }
     }
 }
 
-fn judge(program: UnverifiedProgram, selection: &Selection) -> ProgramReport {
-    let mut program = program.into_program();
-    program.prog_type = selection.type_or(program.prog_type);
-    let mut report = ProgramReport {
-        section: program.section.clone(),
-        name: program.name.clone(),
-        prog_type: program.prog_type.name(),
-        instructions: program.insns.len(),
-        verdict: Verdict::Unreadable(
-            "the section's name tells no program type; give --type".to_owned(),
-        ),
-    };
-    if program.prog_type != ProgType::Unspec {
-        let options = Options::new(source::kernel_capabilities());
-        report.verdict = match bpftime_verifier::verify(program, &options) {
-            Ok(verified) => Verdict::Accepted(verified.facts().clone()),
-            Err(rejection) => Verdict::Rejected(rejection),
-        };
-    }
-    report
+fn print_summary(reports: &[FileReport]) {
+    let programs = || reports.iter().flat_map(|file| &file.programs);
+    let count = |test: fn(&ProgramReport) -> bool| programs().filter(|it| test(it)).count();
+    let time: Duration = programs().map(|program| program.measured.time).sum();
+    let most = programs().map(|program| program.measured.time).max();
+    let memory = programs().map(|program| program.measured.memory).max();
+    anstream::eprintln!(
+        "{} programs of {} files: {} accepted, {} rejected, {} without a verdict; {} files \
+         unreadable; {} types guessed; {:.3} s in all, {:.3} s and {} KiB at most",
+        programs().count(),
+        reports.len(),
+        count(|it| matches!(it.verdict, Verdict::Accepted(_))),
+        count(|it| matches!(it.verdict, Verdict::Rejected(_))),
+        count(|it| matches!(it.verdict, Verdict::Unreadable(_))),
+        reports.iter().filter(|file| file.error.is_some()).count(),
+        count(|it| it.type_from == TypeFrom::Guess),
+        time.as_secs_f64(),
+        most.unwrap_or_default().as_secs_f64(),
+        memory.unwrap_or_default().div_ceil(1024)
+    );
+}
+
+/// The greatest code that applies; nothing judged at all is unreadable.
+fn exit_of_all(reports: &[FileReport]) -> Exit {
+    let codes = reports.iter().map(exit_of);
+    codes.max().unwrap_or(Exit::Unreadable)
 }
 
 fn exit_of(file: &FileReport) -> Exit {

@@ -21,6 +21,7 @@
 //! - `link`: one program with all that it calls
 //! - [`environment`]: the kernel that programs are loaded for
 //! - [`limits`]: how much of everything is taken
+//! - [`vectors`]: verifier tests as raw instructions, another way to a program
 //! - [`error`]: why a file was refused
 #![forbid(unsafe_code)]
 
@@ -38,6 +39,7 @@ mod link;
 mod map_fields;
 mod maps;
 pub mod object;
+pub mod vectors;
 
 pub use btf::Btf;
 pub use environment::{Environment, TargetBtf};

@@ -1,0 +1,111 @@
+//! Verdicts for the programs of an object file, and what they cost.
+
+use std::time::Instant;
+
+use bpftime_isa::ProgType;
+use bpftime_loader::{Environment, UnverifiedProgram};
+use bpftime_verifier::Options;
+
+use super::guess;
+use super::walk::Found;
+use crate::MEMORY;
+use crate::report::{FileReport, Measured, ProgramReport, TypeFrom, Verdict};
+use crate::source::{self, Selection};
+
+/// Judges all programs of a file that are meant.
+pub(super) fn file(
+    found: &Found,
+    environment: &Environment,
+    selection: &Selection,
+    options: &Options,
+) -> FileReport {
+    let mut report = FileReport {
+        file: found.path.display().to_string(),
+        error: found.error.clone(),
+        programs: Vec::new(),
+    };
+    if report.error.is_some() {
+        return report;
+    }
+    let object = match source::read_object(&found.path, environment) {
+        Ok(object) => object,
+        Err(error) => {
+            report.error = Some(format!("{error:#}"));
+            return report;
+        }
+    };
+    let refused = object
+        .refused()
+        .iter()
+        .filter(|program| selection.takes(&program.name, &program.section))
+        .map(|program| ProgramReport {
+            section: program.section.clone(),
+            name: program.name.clone(),
+            prog_type: ProgType::Unspec,
+            type_from: TypeFrom::Section,
+            attach_type: None,
+            instructions: 0,
+            measured: Measured::default(),
+            verdict: Verdict::Unreadable(program.error.to_string()),
+        });
+    report.programs.extend(refused);
+    report.programs.extend(
+        object
+            .into_programs()
+            .into_iter()
+            .filter(|program| selection.takes(&program.name, &program.section))
+            .map(|program| judge(program, found, selection, options)),
+    );
+    if let (true, Some(wanted)) = (report.programs.is_empty(), &selection.program) {
+        // In a folder, files without the program are not of interest.
+        report.error = (!found.in_folder)
+            .then(|| format!("{} has no program `{wanted}`", found.path.display()));
+    }
+    report
+}
+
+fn judge(
+    program: UnverifiedProgram,
+    found: &Found,
+    selection: &Selection,
+    options: &Options,
+) -> ProgramReport {
+    let mut program = program.into_program();
+    let mut type_from = TypeFrom::Section;
+    if program.prog_type == ProgType::Unspec {
+        program.prog_type = selection.type_or(ProgType::Unspec);
+        type_from = TypeFrom::Argument;
+    }
+    if program.prog_type == ProgType::Unspec && found.in_folder {
+        program.prog_type = guess::prog_type(&found.path, &program.section);
+        type_from = TypeFrom::Guess;
+    }
+    let mut report = ProgramReport {
+        section: program.section.clone(),
+        name: program.name.clone(),
+        prog_type: program.prog_type,
+        type_from,
+        attach_type: program.attach_type,
+        instructions: program.insns.len(),
+        measured: Measured::default(),
+        verdict: Verdict::Unreadable(
+            "the section's name tells no program type; give --type".to_owned(),
+        ),
+    };
+    if program.prog_type == ProgType::Unspec {
+        return report;
+    }
+    let before = MEMORY.current_usage();
+    MEMORY.reset_peak_usage();
+    let start = Instant::now();
+    let judged = bpftime_verifier::verify(program, options);
+    report.measured = Measured {
+        time: start.elapsed(),
+        memory: MEMORY.peak_usage().saturating_sub(before),
+    };
+    report.verdict = match judged {
+        Ok(verified) => Verdict::Accepted(verified.facts().clone()),
+        Err(rejection) => Verdict::Rejected(rejection),
+    };
+    report
+}
