@@ -1,6 +1,7 @@
 //! What the broker holds, for people and their programs.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bpftime_abi::Errno;
 
@@ -10,7 +11,7 @@ use super::protocol::{
     Element, LinkInfo, MapDump, MapInfo, ProgramInfo, SessionInfo, Status, TargetHook, TargetInfo,
 };
 use super::state::Broker;
-use super::target::Target;
+use super::target::{PATIENCE, Target};
 use crate::guardian::protocol::HookReport;
 use crate::sys::{process, wire};
 
@@ -20,6 +21,9 @@ const MAX_DUMP: usize = wire::MAX_FRAME - (1 << 16);
 const JSON_PER_BYTE: usize = 4;
 /// Bytes of JSON for an element without its bytes, `{"key":[],"value":[]},` and some.
 const JSON_PER_ELEMENT: usize = 32;
+
+/// How long guardians are waited for by who only wants to see how things are.
+const GLANCE: Duration = Duration::from_secs(3);
 
 /// Everything.
 pub fn status(broker: &Arc<Broker>) -> Status {
@@ -62,33 +66,44 @@ pub fn status(broker: &Arc<Broker>) -> Status {
             pid: uprobe.pid,
         })
     });
-    let targets = broker
-        .targets
-        .all()
-        .into_iter()
-        .map(|target| target_info(broker, &target));
     Status {
         broker_pid: nix::unistd::getpid().as_raw(),
         sessions: sessions.collect(),
         programs: programs.collect(),
         links: links.collect(),
-        targets: targets.collect(),
+        targets: targets(broker),
     }
 }
 
-fn target_info(broker: &Arc<Broker>, target: &Target) -> TargetInfo {
-    let report = target.report();
-    TargetInfo {
-        pid: target.pid,
-        command: process::command_of(target.pid),
-        problem: report.as_ref().err().cloned(),
-        hooks: join(broker, target, &report.unwrap_or_default()),
-    }
+/// All targets. Their guardians are asked all at once: one that hangs holds up nobody for long.
+fn targets(broker: &Arc<Broker>) -> Vec<TargetInfo> {
+    let since = Instant::now();
+    let asked: Vec<_> = broker
+        .targets
+        .all()
+        .into_iter()
+        .map(|target| {
+            let question = target.question(GLANCE);
+            (target, question)
+        })
+        .collect();
+    let info = |(target, question): (Arc<Target>, Result<u64, String>)| {
+        let report = question.and_then(|question| target.answer(question, since, GLANCE));
+        TargetInfo {
+            pid: target.pid,
+            command: process::command_of(target.pid),
+            problem: report.as_ref().err().cloned(),
+            hooks: join(broker, &target, &report.unwrap_or_default()),
+        }
+    };
+    asked.into_iter().map(info).collect()
 }
 
 /// What runs in a target, as its guardian sees it; one sentence if the guardian cannot be asked.
 pub fn hooks(broker: &Arc<Broker>, target: &Target) -> Result<Vec<TargetHook>, String> {
-    Ok(join(broker, target, &target.report()?))
+    let question = target.question(PATIENCE)?;
+    let report = target.answer(question, Instant::now(), PATIENCE)?;
+    Ok(join(broker, target, &report))
 }
 
 /// Joins what a guardian was told with what it sees.

@@ -158,9 +158,9 @@ fn check_pid(pid: i32) -> Result<(), String> {
 
 fn start(broker: &Arc<Broker>, pid: i32) -> Result<(), String> {
     check_pid(pid)?;
-    broker.targets.add(broker, pid, Reason::Start)?;
+    let target = broker.targets.add(broker, pid, Reason::Start)?;
     // Failures show when the file is mapped; until then there is nothing to report.
-    broker.targets.reconcile(broker, None)
+    broker.targets.reconcile_one(broker, &target).map(drop)
 }
 
 fn attach(broker: &Arc<Broker>, pid: i32) -> Result<Response, String> {
@@ -169,7 +169,7 @@ fn attach(broker: &Arc<Broker>, pid: i32) -> Result<Response, String> {
         return Err(format!("process {pid} is the broker itself"));
     }
     let target = broker.targets.add(broker, pid, Reason::Attach)?;
-    broker.targets.reconcile(broker, None)?;
+    broker.targets.reconcile_one(broker, &target)?;
     let hooks = super::report::hooks(broker, &target)?;
     // Nothing of what is wanted has a place in the process: leave it as it was.
     if !hooks.is_empty() && hooks.iter().all(|hook| !hook.attached) {

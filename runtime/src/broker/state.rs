@@ -159,29 +159,42 @@ impl Broker {
             .any(|a| a.event.uprobe().is_some_and(|at| at.pid == Some(pid)))
     }
 
-    /// Brings all targets in line after an event was changed. If the event names a process,
-    /// that one becomes a target and its failure is reported as a sentence.
+    /// Brings the targets in line after an event was changed. If the event names a process, that
+    /// one becomes a target and its failure is reported as a sentence.
     pub fn apply(self: &Arc<Self>, event: &Arc<Event>) -> Result<(), String> {
         let Some(uprobe) = event.uprobe() else {
             return Ok(());
         };
-        if let Some(pid) = uprobe.pid
-            && event.is_enabled()
-            && self
-                .attachments()
-                .iter()
-                .any(|a| Arc::ptr_eq(&a.event, event))
-        {
-            self.targets.add(self, pid, Reason::Probe)?;
+        let Some(pid) = uprobe.pid else {
+            self.targets.reconcile(self);
+            return Ok(());
+        };
+        let keys: Vec<u64> = self
+            .attachments()
+            .iter()
+            .filter(|a| Arc::ptr_eq(&a.event, event))
+            .map(|a| a.key)
+            .collect();
+        if keys.is_empty() {
+            // Nothing to attach, perhaps something to detach.
+            if let Some(target) = self.targets.get(pid)
+                && let Err(sentence) = self.targets.reconcile_one(self, &target)
+            {
+                tracing::warn!("{sentence}");
+            }
+            return Ok(());
         }
-        self.targets.reconcile(self, uprobe.pid)
+        let target = self.targets.add(self, pid, Reason::Probe)?;
+        let mut failures = self.targets.reconcile_one(self, &target)?;
+        match keys.iter().find_map(|key| failures.remove(key)) {
+            Some(sentence) => Err(sentence),
+            None => Ok(()),
+        }
     }
 
     /// Tells the targets that output rings have come or gone.
     pub fn maps_changed(self: &Arc<Self>) {
-        if let Err(sentence) = self.targets.reconcile(self, None) {
-            tracing::warn!("{sentence}");
-        }
+        self.targets.reconcile(self);
     }
 
     /// Waits for closed descriptors, and cleans up after them.
@@ -193,11 +206,8 @@ impl Broker {
         }
         self.registry.sweep();
         self.targets.sweep(self);
-        if self.attachments().len() != before
-            && let Err(sentence) = self.targets.reconcile(self, None)
-        {
-            tracing::warn!("{sentence}");
-        }
+        let changed = self.attachments().len() != before;
+        self.targets.tell(self, changed);
     }
 
     /// Names of the sessions that hold an object.

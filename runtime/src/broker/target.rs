@@ -1,25 +1,26 @@
 //! A process with its guardian.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod tell;
+
+use std::collections::BTreeMap;
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::event::EventKind;
-use super::state::Attachment;
 use super::trace::TracePipe;
-use crate::guardian::protocol::{
-    FromGuardian, HookReport, ProgramText, RingPlace, ToGuardian, Wanted,
-};
+use crate::guardian::protocol::{FromGuardian, HookReport, ToGuardian, Wanted};
 use crate::sys::wire;
+use tell::Told;
 
 /// How long a guardian may take to attach to a process or to change its hooks.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a guardian may not read what it is told.
+const DEAF: Duration = Duration::from_secs(2);
 
 /// A process with its guardian.
 #[derive(Debug)]
@@ -41,18 +42,6 @@ pub struct Target {
 }
 
 #[derive(Debug, Default)]
-struct Told {
-    maps: BTreeSet<u32>,
-    programs: BTreeSet<u32>,
-    rings: BTreeSet<u32>,
-    generation: u64,
-    /// Whether the guardian knows what is to be attached, were it nothing.
-    wished: bool,
-    attachments: Vec<Wanted>,
-    places: Vec<RingPlace>,
-}
-
-#[derive(Debug, Default)]
 struct Heard {
     ready: bool,
     /// The guardian has ended, with its last sentence if it had one.
@@ -63,6 +52,8 @@ struct Heard {
     detached: bool,
     /// The guardian is told, or about to be, to give the process back.
     leaving: bool,
+    /// The guardian is to be killed.
+    given_up: bool,
 }
 
 /// What came of giving a process back.
@@ -85,8 +76,9 @@ impl Target {
         only_for_tools: bool,
         losses: u32,
         stream: UnixStream,
-    ) -> Self {
-        Self {
+    ) -> io::Result<Self> {
+        stream.set_write_timeout(Some(DEAF))?;
+        Ok(Self {
             pid,
             number,
             only_for_tools: AtomicBool::new(only_for_tools),
@@ -95,7 +87,7 @@ impl Target {
             told: Mutex::default(),
             heard: Mutex::default(),
             news: Condvar::new(),
-        }
+        })
     }
 
     /// Ends the guardian: it finds the broker gone and gives the process back.
@@ -104,25 +96,29 @@ impl Target {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
-    /// Tells the guardian something.
+    /// Tells the guardian something. One that does not listen is given up.
     pub(super) fn send(&self, message: &ToGuardian, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-        wire::send(&self.stream, message, fds)
+        let sent = wire::send(&self.stream, message, fds);
+        if sent
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        {
+            // It may have got a part of the message, so there can be no other one.
+            self.give_up();
+        }
+        sent
+    }
+
+    /// Ends a guardian that hangs.
+    pub(super) fn give_up(&self) {
+        self.heard().given_up = true;
+        self.end();
     }
 
     /// Waits until the guardian has hold of the process. Errors as with [`Self::wait_for`].
     pub(super) fn wait_until_ready(&self) -> Result<(), Option<String>> {
-        self.wait_for(|heard| heard.ready.then_some(()))
-    }
-
-    /// Waits until the guardian has done what it was told, and gives what failed, by key of the
-    /// attachment. Errors as with [`Self::wait_for`].
-    pub(super) fn wait_for_failures(
-        &self,
-        generation: u64,
-    ) -> Result<BTreeMap<u64, String>, Option<String>> {
-        self.wait_for(|heard| {
-            (heard.reconciled.0 >= generation).then(|| heard.reconciled.1.clone())
-        })
+        let now = Instant::now();
+        self.wait_for(now, now + PATIENCE, |heard| heard.ready.then_some(()))
     }
 
     /// Whether only tools that name the process want it.
@@ -176,17 +172,17 @@ impl Target {
 
     /// What the guardian has been told to attach.
     pub fn wanted(&self) -> Vec<Wanted> {
-        self.told
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .attachments
-            .clone()
+        self.told().attachments.clone()
     }
 
     /// Waits until the guardian has said something. `Err` if it ends first (with its last
-    /// sentence) or takes too long.
-    fn wait_for<T>(&self, wanted: impl Fn(&Heard) -> Option<T>) -> Result<T, Option<String>> {
-        let deadline = Instant::now() + PATIENCE;
+    /// sentence), or has not by the deadline; `since` is when it was asked.
+    fn wait_for<T>(
+        &self,
+        since: Instant,
+        deadline: Instant,
+        wanted: impl Fn(&Heard) -> Option<T>,
+    ) -> Result<T, Option<String>> {
         let mut heard = self.heard();
         loop {
             if let Some(value) = wanted(&heard) {
@@ -197,15 +193,17 @@ impl Target {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                let seconds = PATIENCE.as_secs();
-                let pid = self.pid;
-                return Err(Some(format!(
-                    "the guardian of process {pid} has not answered for {seconds} seconds"
-                )));
+                return Err(Some(self.silent(since)));
             }
             let waited = self.news.wait_timeout(heard, left);
             heard = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// That the guardian has not answered.
+    fn silent(&self, since: Instant) -> String {
+        let (pid, seconds) = (self.pid, since.elapsed().as_secs());
+        format!("the guardian of process {pid} has not answered for {seconds} seconds")
     }
 
     /// Takes in what the guardian says until it ends; what programs print goes to `trace`.
@@ -233,125 +231,13 @@ impl Target {
             drop(heard);
             self.news.notify_all();
         }
+        if self.heard().given_up {
+            // What it has put into the process is removed by who comes next.
+            let _ = child.kill();
+        }
         let _ = child.wait();
         self.heard().ended = Some(last);
         self.news.notify_all();
-    }
-
-    /// Tells the guardian what is to be attached, if that has changed. Gives the generation to
-    /// wait for.
-    pub(super) fn tell(&self, attachments: &[Attachment]) -> Option<u64> {
-        let mut told = self.told();
-        let ours: Vec<_> = attachments
-            .iter()
-            .filter(|a| a.concerns(self.pid))
-            .collect();
-        let wanted: Vec<_> = ours.iter().filter_map(|a| a.wanted()).collect();
-        let mut places = Vec::new();
-        let sent = (|| {
-            for attachment in &ours {
-                self.tell_objects(&mut told, attachment, &mut places)?;
-            }
-            if told.wished && told.attachments == wanted && told.places == places {
-                return Ok(None);
-            }
-            told.wished = true;
-            told.generation += 1;
-            let generation = told.generation;
-            let message = ToGuardian::Reconcile {
-                generation,
-                attachments: wanted.clone(),
-                rings: places.clone(),
-            };
-            wire::send(&self.stream, &message, &[])?;
-            Ok::<_, io::Error>(Some(generation))
-        })();
-        match sent {
-            Ok(Some(generation)) => {
-                told.attachments = wanted;
-                told.places = places;
-                Some(generation)
-            }
-            Ok(None) => None,
-            Err(error) => {
-                tracing::warn!("process {}: cannot reach the guardian: {error}", self.pid);
-                None
-            }
-        }
-    }
-
-    /// Sends the program of an attachment and its maps, if the guardian does not have them.
-    fn tell_objects(
-        &self,
-        told: &mut Told,
-        attachment: &Attachment,
-        places: &mut Vec<RingPlace>,
-    ) -> io::Result<()> {
-        let program = &attachment.program;
-        for map in &program.maps {
-            if told.maps.insert(map.id) {
-                let (control, data) = map.memory();
-                let fds: Vec<BorrowedFd<'_>> =
-                    [Some(control), data].into_iter().flatten().collect();
-                let message = ToGuardian::Map {
-                    id: map.id,
-                    geometry: map.geometry().into(),
-                };
-                wire::send(&self.stream, &message, &fds)?;
-            }
-            for (index, event) in map.rings() {
-                let EventKind::Output(ring) = &event.kind else {
-                    continue;
-                };
-                let data_len = ring.data_len.load(Ordering::Acquire);
-                if told.rings.insert(event.number) {
-                    let message = ToGuardian::Ring {
-                        number: event.number,
-                        data_len,
-                    };
-                    wire::send(&self.stream, &message, &[ring.memory.as_fd()])?;
-                }
-                let place = RingPlace {
-                    map: map.id,
-                    index,
-                    ring: event.number,
-                };
-                if !places.contains(&place) {
-                    places.push(place);
-                }
-            }
-        }
-        let Some(code) = &program.code else {
-            return Ok(());
-        };
-        if told.programs.insert(program.id) {
-            let message = ToGuardian::Program(ProgramText {
-                id: program.id,
-                name: program.name.clone(),
-                len: code.len,
-                entry: code.entry,
-                stack_bytes: code.stack_bytes,
-                needs_cpu: code.needs_cpu,
-                maps: program.maps.iter().map(|map| map.id).collect(),
-            });
-            wire::send(&self.stream, &message, &[code.file.as_fd()])?;
-        }
-        Ok(())
-    }
-
-    /// Asks the guardian how its hooks are.
-    pub fn report(&self) -> Result<Vec<HookReport>, String> {
-        let generation = {
-            let mut told = self.told();
-            told.generation += 1;
-            let message = ToGuardian::Query {
-                generation: told.generation,
-            };
-            wire::send(&self.stream, &message, &[]).map_err(|_| self.ended())?;
-            told.generation
-        };
-        self.wait_for(|heard| (heard.report.0 >= generation).then(|| heard.report.1.clone()))
-            .map_err(|sentence| sentence.unwrap_or_else(|| self.ended()))
     }
 
     /// Says that the guardian will be told to give the process back. `false` if somebody else has
@@ -374,7 +260,8 @@ impl Target {
     /// Waits until the process has been given back, or is not to be any more.
     pub(super) fn wait_until_left(&self) {
         // What there is to know is known to who gives it back.
-        let _ = self.wait_for(|heard| (!heard.leaving).then_some(()));
+        let now = Instant::now();
+        let _ = self.wait_for(now, now + PATIENCE, |heard| (!heard.leaving).then_some(()));
     }
 
     /// Removes everything from the process.
@@ -384,7 +271,8 @@ impl Target {
             // A guardian that is dead already shows in the wait.
             let _ = self.send(&ToGuardian::Detach, &[]);
         }
-        match self.wait_for(|heard| {
+        let now = Instant::now();
+        match self.wait_for(now, now + PATIENCE, |heard| {
             heard
                 .ended
                 .clone()
@@ -395,29 +283,5 @@ impl Target {
             Ok((_, Some(sentence))) | Err(Some(sentence)) => Err(sentence),
             Ok((false, None)) | Err(None) => Ok(Detached::NotByItsGuardian),
         }
-    }
-}
-
-impl Attachment {
-    /// Whether the attachment is for a process.
-    fn concerns(&self, pid: i32) -> bool {
-        self.program.code.is_some()
-            && self
-                .event
-                .uprobe()
-                .is_some_and(|uprobe| uprobe.pid.is_none_or(|only| only == pid))
-    }
-
-    fn wanted(&self) -> Option<Wanted> {
-        let uprobe = self.event.uprobe()?;
-        Some(Wanted {
-            key: self.key,
-            link_id: self.link_id,
-            program: self.program.id,
-            path: uprobe.path.clone(),
-            offset: uprobe.offset,
-            at_return: uprobe.at_return,
-            cookie: self.cookie,
-        })
     }
 }

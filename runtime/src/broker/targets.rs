@@ -7,12 +7,13 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bpftime_abi::target::LeaseTable;
 
 use super::objects::Counter;
 use super::state::Broker;
-use super::target::Target;
+use super::target::{PATIENCE, Target};
 use crate::guardian::protocol::ToGuardian;
 use crate::sys::file::fixed_memfd;
 use crate::sys::mapping::Mapping;
@@ -21,6 +22,9 @@ use crate::sys::process;
 /// How many guardians of a process may be lost, one after the other, before the process is left
 /// alone.
 const MAX_LOSSES: u32 = 3;
+
+/// How long all targets together are waited for.
+const GROUP_PATIENCE: Duration = Duration::from_secs(3);
 
 /// All targets of the broker.
 #[derive(Debug)]
@@ -154,7 +158,8 @@ impl Targets {
         };
         let (ours, theirs) = UnixStream::pair().map_err(cannot)?;
         let only_for_tools = reason == Reason::Probe;
-        let target = Arc::new(Target::new(pid, number, only_for_tools, losses, ours));
+        let target = Target::new(pid, number, only_for_tools, losses, ours).map_err(cannot)?;
+        let target = Arc::new(target);
         let begin = ToGuardian::Begin {
             pid,
             target_id: number,
@@ -196,7 +201,7 @@ impl Targets {
         match target.wait_until_ready() {
             Ok(()) => Ok(target),
             Err(sentence) => {
-                target.end();
+                target.give_up();
                 self.forget(&target);
                 Err(sentence.map_or(Refusal::Lost, Refusal::Failed))
             }
@@ -216,33 +221,41 @@ impl Targets {
         self.free_leases(target.number);
     }
 
-    /// Brings the targets in line with what is attached. If `pid` is given, the first failure in
-    /// that process is returned as a sentence.
-    pub fn reconcile(&self, broker: &Broker, pid: Option<i32>) -> Result<(), String> {
-        let attachments = broker.attachments();
-        let waiting: Vec<_> = self
-            .all()
-            .into_iter()
-            .filter_map(|target| {
-                let generation = target.tell(&attachments);
-                generation.map(|generation| (target, generation))
-            })
-            .collect();
-        let mut result = Ok(());
-        for (target, generation) in waiting {
-            let failures = target.wait_for_failures(generation);
-            if Some(target.pid) == pid {
-                match failures {
-                    Ok(failures) => {
-                        if let Some(sentence) = failures.into_values().next() {
-                            result = Err(sentence);
-                        }
-                    }
-                    Err(sentence) => result = Err(sentence.unwrap_or_else(|| target.ended())),
-                }
+    /// Brings all targets in line with what is attached. Of those that take long about it, only
+    /// the beginning is waited for.
+    pub fn reconcile(&self, broker: &Broker) {
+        let targets = self.all();
+        for target in &targets {
+            target.tell(broker);
+        }
+        let start = Instant::now();
+        for target in &targets {
+            if let Err(Some(sentence)) = target.settle(broker, start, GROUP_PATIENCE) {
+                tracing::warn!("{sentence}");
             }
         }
-        result
+    }
+
+    /// Brings one target in line with what is attached, and gives what failed there, by key of
+    /// the attachment.
+    pub fn reconcile_one(
+        &self,
+        broker: &Broker,
+        target: &Target,
+    ) -> Result<BTreeMap<u64, String>, String> {
+        target
+            .settle(broker, Instant::now(), PATIENCE)
+            .map_err(|sentence| sentence.unwrap_or_else(|| target.ended()))
+    }
+
+    /// Tells all targets what is attached, and waits for none; if `all` is false, only those that
+    /// took so long that they could not be told before.
+    pub fn tell(&self, broker: &Broker, all: bool) {
+        for target in self.all() {
+            if all || target.is_behind() {
+                target.tell(broker);
+            }
+        }
     }
 
     /// Forgets targets that have ended, frees what they held, gives processes back that no tool
@@ -303,7 +316,7 @@ impl Targets {
             .name("replace".into())
             .spawn(move || {
                 match broker.targets.add_once(&broker, pid, reason, losses) {
-                    Ok(_) => broker.maps_changed(),
+                    Ok(target) => target.tell(&broker),
                     Err(Refusal::Failed(sentence)) => tracing::warn!("{sentence}"),
                     // Another one has it; or it was killed again.
                     Err(Refusal::Known(_) | Refusal::Lost) => {}

@@ -2,8 +2,11 @@
 
 use std::process::ExitCode;
 use std::sync::Barrier;
+use std::time::{Duration, Instant};
 
 use bpftime_runtime::client::{ask, detach};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::Skipped;
 use crate::stage::{Stage, Talk, finish};
@@ -13,6 +16,8 @@ const CROWD: usize = 8;
 /// What who succeeds prints.
 const WON: &str = "done";
 const ROUNDS: usize = 5;
+/// Nothing that waits for a hung party is this quick.
+const SOON: Duration = Duration::from_secs(12);
 
 /// What [`assert_one_wins`] runs: many threads that ask for the same at the same moment. Prints a line for
 /// each.
@@ -101,5 +106,73 @@ pub(crate) fn one_of_many_detaches() -> Result<(), Skipped> {
     victim.poke();
     assert_eq!(victim.line(), "done");
     assert_eq!(victim.code(), Some(0));
+    Ok(())
+}
+
+/// Goes on however the test ends: a stopped guardian would outlive it.
+struct Stopped(Pid);
+
+impl Stopped {
+    fn new(pid: i32) -> Self {
+        let pid = Pid::from_raw(pid);
+        kill(pid, Signal::SIGSTOP).expect("it runs");
+        Self(pid)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = kill(self.0, Signal::SIGCONT);
+    }
+}
+
+/// While one guardian hangs, a tool attaches everywhere else, and what the hung one has missed is
+/// made good when it goes on.
+pub(crate) fn a_hung_guardian_stalls_nobody_else() -> Result<(), Skipped> {
+    let stage = Stage::new();
+    stage.object("events")?;
+    stage.program("events")?;
+    stage.program("calls_malloc")?;
+    let victim = || Talk::start(stage.command("./calls_malloc").args(["1", "1"]));
+    let [mut hung, mut other] = [victim(), victim()];
+    let attach = |pid: &str| {
+        let output = finish(&mut stage.bpftime(&["attach", pid]));
+        assert!(output.status.success(), "{output:?}");
+    };
+    let [hung_pid, other_pid] = [hung.line(), other.line()];
+    attach(&hung_pid);
+    let stopped = Stopped::new(guardians(&stage)[0]);
+    let begun = Instant::now();
+    attach(&other_pid);
+    let mut tool =
+        Talk::start(&mut stage.bpftime(&["load", "./events", "events.bpf.o", "-1", "0"]));
+    assert_eq!(tool.line(), "ready");
+    let ready = begun.elapsed();
+    assert!(ready < SOON, "the tool was ready after {ready:?}");
+    let attached = |pid: &str| {
+        let output = finish(&mut stage.bpftime(&["attached", pid]));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    let asked = Instant::now();
+    assert_eq!(attached(&other_pid), "2 attached");
+    assert_eq!(attached(&hung_pid), "0 attached, has a problem");
+    let answered = asked.elapsed();
+    assert!(answered < SOON, "answers took {answered:?}");
+    drop(stopped);
+    let deadline = Instant::now() + SOON;
+    while attached(&hung_pid) != "2 attached" {
+        assert!(Instant::now() < deadline, "{}", attached(&hung_pid));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    tool.hang_up();
+    assert!(tool.line().starts_with("records "));
+    assert_eq!(tool.code(), Some(0));
+    for victim in [&mut hung, &mut other] {
+        victim.poke();
+        assert_eq!(victim.line(), "done");
+    }
+    assert_eq!(hung.code(), Some(0));
+    assert_eq!(other.code(), Some(0));
     Ok(())
 }

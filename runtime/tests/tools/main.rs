@@ -18,6 +18,7 @@ mod trace_pipe;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use bpftime_runtime::broker::protocol::Status;
 use bpftime_runtime::client::{Failure, ask, child, detach, load, socket, start};
 use libtest_mimic::{Arguments, Trial};
 
@@ -26,13 +27,17 @@ pub(crate) struct Skipped(pub(crate) String);
 
 type Test = fn() -> Result<(), Skipped>;
 
-const TESTS: [(&str, Test); 9] = [
+const TESTS: [(&str, Test); 10] = [
     (
         "calls_agree_with_the_kernel",
         agreement::calls_agree_with_the_kernel,
     ),
     ("one_of_many_attaches", crowds::one_of_many_attaches),
     ("one_of_many_detaches", crowds::one_of_many_detaches),
+    (
+        "a_hung_guardian_stalls_nobody_else",
+        crowds::a_hung_guardian_stalls_nobody_else,
+    ),
     (
         "programs_hear_of_every_call",
         events::programs_hear_of_every_call,
@@ -82,9 +87,24 @@ fn main() -> ExitCode {
         Some("broker-pid") => {
             told(ask::status().map(|status| println!("{}", status.map_or(0, |s| s.broker_pid))))
         }
+        Some("attached") => {
+            let pid = words[1].parse().expect("a pid");
+            told(ask::status().map(|status| println!("{}", attached(status, pid))))
+        }
         Some("maps") => told(ask::maps().map(|maps| println!("{}", maps.len()))),
         _ => run_tests(),
     }
+}
+
+/// How many programs run in a process, and whether its guardian answers.
+fn attached(status: Option<Status>, pid: i32) -> String {
+    let targets = status.map(|status| status.targets).unwrap_or_default();
+    let Some(target) = targets.iter().find(|target| target.pid == pid) else {
+        return "no target".to_owned();
+    };
+    let count = target.hooks.iter().filter(|hook| hook.attached).count();
+    let problem = target.problem.as_ref().map_or("", |_| ", has a problem");
+    format!("{count} attached{problem}")
 }
 
 fn told(result: Result<(), Failure>) -> ExitCode {
