@@ -33,7 +33,13 @@ impl Stage {
         let stage = Self { folder };
         stage.give(stage.path());
         let own = std::env::current_exe().expect("a path");
-        std::fs::copy(own, stage.path().join("bpftime")).expect("copied");
+        // By another process: one that a thread of this one starts meanwhile would hold the copy
+        // open for writing for a moment, and then it cannot be executed.
+        let copied = Command::new("cp")
+            .arg(own)
+            .arg(stage.path().join("bpftime"))
+            .status();
+        assert!(copied.is_ok_and(|status| status.success()), "cp");
         stage.give(&stage.path().join("bpftime"));
         let run = stage.path().join("run");
         std::fs::create_dir(&run).expect("a folder");

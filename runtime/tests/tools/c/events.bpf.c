@@ -15,7 +15,8 @@ struct event {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 65536);
+	/* Room for every record of the test, however slow the consumer is. */
+	__uint(max_entries, 262144);
 } records SEC(".maps");
 
 struct {
