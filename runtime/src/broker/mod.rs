@@ -5,6 +5,7 @@
 //! - [`registry`]: object ids, and which descriptor of a tool is which object
 //! - [`reaper`]: notices that a tool has closed its last descriptor of an object
 //! - [`session`]: one tool, its listener and its thread
+//! - [`voice`]: sentences for the user of a tool
 //! - [`targets`], [`target`]: processes that programs run in, each with its guardian
 //! - [`trace`]: what programs print, for tools to read
 //! - [`wakeup`]: wakes tools that wait for ring buffers
@@ -28,6 +29,7 @@ pub mod state;
 pub mod target;
 pub mod targets;
 pub mod trace;
+pub mod voice;
 pub mod wakeup;
 
 pub use state::Broker;

@@ -1,12 +1,12 @@
 //! One tool, its listener and its thread.
 
-use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bpftime_abi::Errno;
 
 use super::state::Broker;
+use super::voice::Voice;
 use crate::bpf::{Answer, Request, command, epoll, paths, perf};
 use crate::notify::listener::Reply;
 use crate::notify::{Call, Listener};
@@ -23,7 +23,7 @@ pub struct Session {
     /// Whose objects these are.
     pub broker: Arc<Broker>,
     /// Where sentences for the user go.
-    stderr: Option<Mutex<std::fs::File>>,
+    voice: Option<Voice>,
 }
 
 impl Session {
@@ -35,25 +35,20 @@ impl Session {
         broker: Arc<Broker>,
         stderr: Option<OwnedFd>,
     ) -> Self {
-        let stderr = stderr.map(|fd| Mutex::new(fd.into()));
         Self {
             id,
             pid,
             command,
             broker,
-            stderr,
+            voice: stderr.map(Voice::new),
         }
     }
 
     /// Tells the user, on the tool's standard error, what an error number cannot say.
     pub fn say(&self, sentence: &str) {
         tracing::info!("session {}: {sentence}", self.id);
-        if let Some(stderr) = &self.stderr {
-            let mut stderr = stderr
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            // A closed standard error is the user's wish.
-            let _ = writeln!(stderr, "bpftime: {sentence}");
+        if let Some(voice) = &self.voice {
+            voice.say(sentence);
         }
     }
 

@@ -1,7 +1,8 @@
 //! Many users of one process at a time, and parties that hang.
 
+use std::io::Read;
 use std::process::ExitCode;
-use std::sync::Barrier;
+use std::sync::{Barrier, mpsc};
 use std::time::{Duration, Instant};
 
 use bpftime_runtime::client::{ask, detach};
@@ -174,5 +175,47 @@ pub(crate) fn a_hung_guardian_stalls_nobody_else() -> Result<(), Skipped> {
     }
     assert_eq!(hung.code(), Some(0));
     assert_eq!(other.code(), Some(0));
+    Ok(())
+}
+
+/// A tool that nobody reads the standard error of hears what went wrong when it is read, and
+/// never waits for it.
+pub(crate) fn an_unread_standard_error_stalls_nobody() -> Result<(), Skipped> {
+    /// More sentences than a pipe holds.
+    const SENTENCES: &str = "3000";
+    let stage = Stage::new();
+    stage.program("asks_in_vain")?;
+    let (mut errors, theirs) = std::io::pipe().expect("a pipe");
+    let mut tool = Talk::start(
+        stage
+            .bpftime(&["load", "./asks_in_vain", SENTENCES])
+            .stderr(theirs),
+    );
+    let (tell, hear) = mpsc::channel();
+    let reading = std::thread::spawn(move || {
+        let line = tool.line();
+        let _ = tell.send(line);
+        tool
+    });
+    let said = hear.recv_timeout(SOON);
+    let maps = number(&stage, "maps");
+    // A tool that is stalled goes on when its pipe is read, so that the test ends in any case.
+    let text = std::thread::spawn(move || {
+        let mut text = String::new();
+        errors.read_to_string(&mut text).expect("text");
+        text
+    });
+    let tool = reading.join().expect("it speaks");
+    assert_eq!(tool.code(), Some(0));
+    let text = text.join().expect("it is read");
+    assert_eq!(said.as_deref(), Ok("done"));
+    assert_eq!(maps, 0);
+    let mut lines: Vec<&str> = text.lines().collect();
+    let last = lines.pop().expect("a line");
+    assert!(last.ends_with(" more sentences were left out"), "{last}");
+    assert!(lines.len() > 100, "{} lines", lines.len());
+    for line in lines {
+        assert!(line.starts_with("bpftime: raw tracepoints are"), "{line}");
+    }
     Ok(())
 }

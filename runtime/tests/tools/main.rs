@@ -27,7 +27,7 @@ pub(crate) struct Skipped(pub(crate) String);
 
 type Test = fn() -> Result<(), Skipped>;
 
-const TESTS: [(&str, Test); 10] = [
+const TESTS: [(&str, Test); 11] = [
     (
         "calls_agree_with_the_kernel",
         agreement::calls_agree_with_the_kernel,
@@ -37,6 +37,10 @@ const TESTS: [(&str, Test); 10] = [
     (
         "a_hung_guardian_stalls_nobody_else",
         crowds::a_hung_guardian_stalls_nobody_else,
+    ),
+    (
+        "an_unread_standard_error_stalls_nobody",
+        crowds::an_unread_standard_error_stalls_nobody,
     ),
     (
         "programs_hear_of_every_call",
