@@ -14,7 +14,7 @@ use super::site::{self, Module};
 use super::{Injection, inside};
 use crate::error::{Error, Result};
 use crate::patch::{self, Change, Outcome};
-use crate::target::Stopped;
+use crate::target::{Stopped, Target};
 use crate::trampoline::{self, BuildError, Patch, SitePlan, Trampoline};
 
 /// Room set aside for a trampoline.
@@ -106,6 +106,26 @@ impl Injection {
             }
         }
         Ok(())
+    }
+
+    /// Addresses of the functions that a link's program was put at.
+    pub fn sites_of(&self, link: Link) -> Vec<u64> {
+        self.hooks_of(link).map(|hook| hook.site).collect()
+    }
+
+    /// Whether the jumps to a link's program are still there: the process may have unloaded the
+    /// file since, or changed its code. A glance that costs little; it need not be stopped.
+    pub fn is_in_place(&self, target: &Target, link: Link) -> bool {
+        let mut patches = self.hooks_of(link).flat_map(|hook| &hook.patches);
+        patches.all(|patch| {
+            let mut now = vec![0; patch.replacement.len()];
+            target.read(patch.address, &mut now).is_ok() && now == patch.replacement
+        })
+    }
+
+    fn hooks_of(&self, link: Link) -> impl Iterator<Item = &Hook> {
+        let places = self.links.get(&link.0).into_iter().flatten();
+        places.filter_map(|(hook, _)| self.hooks.get(hook))
     }
 
     /// Addresses of the functions that are patched now.

@@ -21,14 +21,15 @@ use std::mem::offset_of;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use bpftime_abi::target::{
-    CONFIG_NO_SYSTEM_CALLS, CONFIG_SAME_PID_NAMESPACE, Config, MappingKind, Phase, State,
+    CONFIG_NO_SYSTEM_CALLS, CONFIG_SAME_PID_NAMESPACE, Config, MappingKind, Phase, ProcessState,
+    State,
 };
 
 use crate::elf::Elf;
 use crate::error::{Error, Result};
 use crate::memfd;
 use crate::process::{Auxv, Maps, Seccomp, Status};
-use crate::target::{At, Protection, Stopped, gaps};
+use crate::target::{At, Protection, Stopped, Target, gaps};
 use crate::trampoline::Dispatchers;
 
 pub use hooks::{Link, LinkSpec, When};
@@ -69,6 +70,10 @@ pub struct Injection {
     links: BTreeMap<u64, Vec<(usize, usize)>>,
     next_link: u64,
     shadow_stack: bool,
+    /// [`Config::flags`] as the process has them.
+    config_flags: u32,
+    /// [`Config::tid_offset`] as the process has it.
+    tid_offset: u32,
 }
 
 impl Injection {
@@ -112,6 +117,7 @@ impl Injection {
             Protection::ReadWrite,
             true,
         )?;
+        let status = Status::read(pid)?;
         let mut injection = Self {
             control: ControlMemory {
                 address: control,
@@ -126,7 +132,9 @@ impl Injection {
             programs: programs::Programs::default(),
             links: BTreeMap::new(),
             next_link: 1,
-            shadow_stack: Status::read(pid)?.shadow_stack,
+            shadow_stack: status.shadow_stack,
+            config_flags: config_flags(&status),
+            tid_offset: 0,
         };
         if let Err(error) = injection.fill(stopped, options, &maps) {
             // No code of the process is changed yet, so this leaves nothing behind.
@@ -167,6 +175,7 @@ impl Injection {
             tracing::debug!(%error, "huge pages stay possible");
         }
 
+        self.tid_offset = tid_offset(stopped);
         let (leases, lease_count) = match options.leases {
             Some((fd, count)) => {
                 let len = size_of::<bpftime_abi::target::LeaseTable>() as u64;
@@ -202,14 +211,68 @@ impl Injection {
         );
         put(
             offset_of!(Config, tid_offset),
-            &tid_offset(stopped).to_le_bytes(),
+            &self.tid_offset.to_le_bytes(),
         );
-        put(
-            offset_of!(Config, flags),
-            &config_flags(&Status::read(target.pid())?).to_le_bytes(),
-        );
+        put(offset_of!(Config, flags), &self.config_flags.to_le_bytes());
         stopped.write(place.state + offset_of!(State, config) as u64, &config)?;
+        self.tell_process_id(stopped, options.target_id)?;
         self.control.set_phase(target, Phase::Ready)
+    }
+
+    /// Fills in what the image would otherwise ask by a system call, for which a filter that the
+    /// process installs later may kill.
+    fn tell_process_id(&self, stopped: &Stopped<'_>, target_id: u32) -> Result<()> {
+        let status = Status::read(stopped.target().pid())?;
+        let Some(tgid) = status.namespace_pids.last() else {
+            return Ok(());
+        };
+        let owner = if self.config_flags & CONFIG_SAME_PID_NAMESPACE != 0 {
+            *tgid as u32
+        } else {
+            0x8000_0000 | target_id
+        };
+        let process = self.control.place.state + offset_of!(State, process) as u64;
+        for (offset, value) in [
+            (offset_of!(ProcessState, tgid), *tgid as u32),
+            (offset_of!(ProcessState, owner), owner),
+        ] {
+            stopped.write(process + offset as u64, &value.to_le_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Whether it is not known where threads keep their ids, as in a process that was attached to
+    /// before its C library had started: [`Injection::find_thread_ids`] may know better later.
+    pub fn misses_thread_ids(&self) -> bool {
+        self.tid_offset == 0
+    }
+
+    /// Looks again where threads keep their ids, so that helpers need not ask by a system call.
+    pub fn find_thread_ids(&mut self, stopped: &Stopped<'_>) -> Result<()> {
+        self.tid_offset = tid_offset(stopped);
+        let config = self.control.place.state + offset_of!(State, config) as u64;
+        let at = config + offset_of!(Config, tid_offset) as u64;
+        stopped.write(at, &self.tid_offset.to_le_bytes())
+    }
+
+    /// Looks whether the process has confined itself by a seccomp filter since, and lets helpers
+    /// make no system call any more if so. Costs little; the process need not be stopped.
+    ///
+    /// Only the filters of the main thread are looked at.
+    pub fn notice_seccomp(&mut self, target: &Target) -> Result<()> {
+        if self.config_flags & CONFIG_NO_SYSTEM_CALLS != 0 {
+            return Ok(());
+        }
+        let status = Status::read(target.pid())?;
+        if status.seccomp == Seccomp::Disabled {
+            return Ok(());
+        }
+        let flags = self.config_flags | CONFIG_NO_SYSTEM_CALLS;
+        let config = self.control.place.state + offset_of!(State, config) as u64;
+        let at = config + offset_of!(Config, flags) as u64;
+        target.write(at, &flags.to_le_bytes())?;
+        self.config_flags = flags;
+        Ok(())
     }
 
     /// The control memory (`abi::target::Control`), to be mapped here.

@@ -10,7 +10,7 @@ use super::control::{ControlMemory, JournalHook};
 use super::hooks::revert;
 use super::inside;
 use super::returns::Returns;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::memfd::NAME_PREFIX;
 use crate::patch::Outcome;
 use crate::process::Mapping;
@@ -31,6 +31,9 @@ pub struct Detached {
     /// Threads are still in our code, or will come back to it. It stays mapped, does nothing but
     /// let them out, and is removed by the next detach.
     pub code_left: bool,
+    /// The process has confined itself since by a seccomp filter, so that nothing can be unmapped.
+    /// What is mapped does nothing.
+    pub confined: bool,
 }
 
 /// Undoes everything in a process that runs.
@@ -49,7 +52,8 @@ pub fn detach(target: &Target) -> Result<Detached> {
         total.restored = total.restored.max(now.restored);
         total.foreign = now.foreign;
         total.code_left = now.code_left;
-        if !total.code_left {
+        total.confined = now.confined;
+        if !total.code_left || total.confined {
             break;
         }
         thread::sleep(pause);
@@ -70,7 +74,13 @@ pub(super) fn undo_all(stopped: &mut Stopped<'_>) -> Result<Detached> {
     for address in ControlMemory::mapped(&maps) {
         done.was_attached = true;
         match ControlMemory::open(stopped.target(), address)? {
-            Some(control) => undo_one(stopped, &control, &mut done)?,
+            Some(control) => match undo_one(stopped, &control, &mut done) {
+                Err(Error::Seccomp { .. }) => {
+                    done.code_left = true;
+                    done.confined = true;
+                }
+                result => result?,
+            },
             // Killed before anything else was done.
             None => stopped.unmap(address, super::control::CONTROL_LEN)?,
         }

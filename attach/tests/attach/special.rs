@@ -1,7 +1,9 @@
 //! Stopped, forked, confined and other unusual processes.
 
+use std::mem::offset_of;
 use std::time::{Duration, Instant};
 
+use bpftime_abi::target::{CONFIG_NO_SYSTEM_CALLS, Config, State};
 use bpftime_attach::inject::{Image, InjectOptions, Injection, Module, When};
 use bpftime_attach::process::Task;
 use bpftime_attach::target::{At, Options, Protection};
@@ -131,6 +133,49 @@ fn confined_processes_are_refused_unharmed() {
         }
         victim.must_be_right();
     }
+}
+
+#[test]
+fn a_process_may_confine_itself_later() {
+    let Some(image) = support::image() else {
+        return;
+    };
+    let image = Image::parse(&image).expect("image");
+    let Some(path) = support::compile("confined", Link::Dynamic, &[]) else {
+        return;
+    };
+    let module = Module::open(&path).expect("module");
+    let mut victim = Victim::start(&path, &["later"]);
+    let target = Target::open(victim.pid()).expect("target");
+    let counters = Counters::new();
+    let mut stopped = target.stop().expect("stopped");
+    let mut hooking = Hooking::attach(&mut stopped, &image).expect("attached");
+    hooking
+        .link(&mut stopped, &module, "probed", When::Entry, &counters)
+        .expect("linked");
+    drop(stopped);
+    let config = hooking.injection.state_address() + offset_of!(State, config) as u64;
+    let flags = || {
+        let mut flags = [0; 4];
+        target
+            .read(config + offset_of!(Config, flags) as u64, &mut flags)
+            .expect("read");
+        u32::from_le_bytes(flags) & CONFIG_NO_SYSTEM_CALLS
+    };
+    assert_eq!(flags(), 0);
+    victim.order("confine yourself");
+    assert_eq!(counters.calls(), 1);
+    hooking.injection.notice_seccomp(&target).expect("looked");
+    assert_eq!(flags(), CONFIG_NO_SYSTEM_CALLS);
+
+    // Its own code is put back, although no system call can be made inside.
+    let done = detach(&target).expect("detached");
+    assert!(done.restored == 1 && done.confined, "{done:?}");
+    victim.order("still there");
+    assert_eq!(counters.calls(), 1);
+    let done = detach(&target).expect("detached again");
+    assert!(done.restored == 0 && done.confined, "{done:?}");
+    victim.must_be_right();
 }
 
 #[test]

@@ -1,5 +1,6 @@
-/* Confines itself and goes on: `confined strict` or `confined filter`. Reads lines and answers
-   each with "done" until the input ends. */
+/* Confines itself and goes on: `confined strict` or `confined filter`; `confined later` does so at
+   the first line that it reads. Reads lines, calls `probed` for each, and answers with "done", until
+   the input ends. */
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
@@ -7,6 +8,12 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+__attribute__((noinline, noclone)) int probed(int n)
+{
+	__asm__ volatile("" ::: "memory");
+	return n * 3 + 1;
+}
 
 int main(int argc, char **argv)
 {
@@ -24,16 +31,23 @@ int main(int argc, char **argv)
 	if (strcmp(argv[1], "strict") == 0) {
 		if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) != 0)
 			return 3;
-	} else {
+	} else if (strcmp(argv[1], "filter") == 0) {
 		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 		if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
 			return 3;
 	}
 	if (write(1, "ready\n", 6) != 6)
 		return 2;
-	while (read(0, &byte, 1) == 1)
-		if (byte == '\n' && write(1, "done\n", 5) != 5)
+	while (read(0, &byte, 1) == 1) {
+		if (strcmp(argv[1], "later") == 0) {
+			prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+			if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+				return 3;
+			argv[1] = "now";
+		}
+		if (byte == '\n' && (probed(byte) != 31 || write(1, "done\n", 5) != 5))
 			return 2;
+	}
 	if (write(1, "right\n", 6) != 6)
 		return 2;
 	syscall(SYS_exit, 0);
