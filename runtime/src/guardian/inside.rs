@@ -37,7 +37,14 @@ pub struct Inside {
     /// By key of the attachment.
     links: BTreeMap<u64, Link>,
     failures: BTreeMap<u64, Sentence>,
+    /// The target is past its start.
+    started: bool,
+    /// How often was looked for thread ids, with nothing found.
+    looks_for_thread_ids: u32,
 }
+
+/// As [`Inside::looks_for_thread_ids`], at most: a static program's C library starts later.
+const LOOKS_FOR_THREAD_IDS: u32 = 3;
 
 impl Inside {
     /// Nothing yet.
@@ -57,7 +64,14 @@ impl Inside {
             trace: None,
             links: BTreeMap::new(),
             failures: BTreeMap::new(),
+            started: false,
+            looks_for_thread_ids: 0,
         }
+    }
+
+    /// Notes that the target is past its start, and runs.
+    pub fn set_started(&mut self) {
+        self.started = true;
     }
 
     /// Sets what is to be attached.
@@ -128,7 +142,52 @@ impl Inside {
             let mut magic = [0; 8];
             target.read(injection.control_address(), &mut magic).is_ok()
                 && u64::from_le_bytes(magic) == CONTROL_MAGIC
-        })
+                && self
+                    .links
+                    .values()
+                    .all(|link| injection.is_in_place(target, *link))
+        }) && !self.misses_thread_ids()
+    }
+
+    /// Whether another look for thread ids may find some.
+    fn misses_thread_ids(&self) -> bool {
+        self.started
+            && self.looks_for_thread_ids < LOOKS_FOR_THREAD_IDS
+            && self
+                .injection
+                .as_ref()
+                .is_some_and(Injection::misses_thread_ids)
+    }
+
+    /// Attachments whose file is mapped elsewhere too now. (Where it no longer is mapped, the jumps
+    /// are gone; the mappings of a file that was replaced on disk cannot always be told.)
+    fn misplaced(&self, maps: &Maps) -> Vec<u64> {
+        let Some(injection) = &self.injection else {
+            return Vec::new();
+        };
+        let is_misplaced = |wanted: &&Wanted| {
+            let (Some(link), Some(module)) =
+                (self.links.get(&wanted.key), self.modules.get(&wanted.path))
+            else {
+                return false;
+            };
+            let sites = injection.sites_of(*link);
+            let addresses = maps.code_addresses(module.id(), wanted.offset);
+            addresses.iter().any(|address| !sites.contains(address))
+        };
+        let misplaced = self.wanted.iter().filter(is_misplaced);
+        misplaced.map(|wanted| wanted.key).collect()
+    }
+
+    /// Attachments whose jumps the target has done away with: with a file that it unloaded, perhaps
+    /// to load it again.
+    fn undone(&self, target: &Target) -> Vec<u64> {
+        let Some(injection) = &self.injection else {
+            return Vec::new();
+        };
+        let undone = |(_, link): &(&u64, &Link)| !injection.is_in_place(target, **link);
+        let links = self.links.iter().filter(undone);
+        links.map(|(key, _)| *key).collect()
     }
 
     /// Notices that the target has executed another program, with whose memory everything went.
@@ -146,6 +205,17 @@ impl Inside {
         }
     }
 
+    /// Notices that the target has confined itself by a seccomp filter, which might kill it for a
+    /// helper's system call.
+    pub fn notice_seccomp(&mut self, target: &Target) {
+        if let Some(injection) = &mut self.injection
+            && let Err(error) = injection.notice_seccomp(target)
+            && !error.is_gone()
+        {
+            tracing::warn!("{error}");
+        }
+    }
+
     /// Forgets what is in the target.
     fn forget(&mut self) {
         self.end_trace();
@@ -153,6 +223,7 @@ impl Inside {
         self.links.clear();
         self.failures.clear();
         self.objects.forget_places();
+        self.looks_for_thread_ids = 0;
     }
 
     /// Tells the broker the rest of what the programs have printed.
@@ -162,9 +233,15 @@ impl Inside {
 
     /// Whether something is to be done for which the target must be stopped: something is to be
     /// removed, or to be attached to a file that is mapped.
-    pub fn has_work(&mut self, maps: &Maps) -> bool {
+    pub fn has_work(&mut self, target: &Target, maps: &Maps) -> bool {
         let keys: BTreeSet<u64> = self.wanted.iter().map(|wanted| wanted.key).collect();
         if self.links.keys().any(|key| !keys.contains(key)) {
+            return true;
+        }
+        if self.misses_thread_ids()
+            || !self.undone(target).is_empty()
+            || !self.misplaced(maps).is_empty()
+        {
             return true;
         }
         let mut work = false;
@@ -210,13 +287,19 @@ impl Inside {
     /// Removes what is not wanted and attaches what is. Failures of single attachments are kept;
     /// an error means that nothing at all can be attached.
     pub fn reconcile(&mut self, stopped: &mut Stopped<'_>) -> Result<(), Sentence> {
+        if self.misses_thread_ids()
+            && let Some(injection) = &mut self.injection
+        {
+            self.looks_for_thread_ids += 1;
+            injection
+                .find_thread_ids(stopped)
+                .map_err(|error| error.to_string())?;
+        }
         let keys: BTreeSet<u64> = self.wanted.iter().map(|wanted| wanted.key).collect();
-        let gone: Vec<u64> = self
-            .links
-            .keys()
-            .copied()
-            .filter(|k| !keys.contains(k))
-            .collect();
+        let maps = stopped.maps().map_err(|error| error.to_string())?;
+        let mut gone: BTreeSet<u64> = self.misplaced(&maps).into_iter().collect();
+        gone.extend(self.undone(stopped.target()));
+        gone.extend(self.links.keys().filter(|key| !keys.contains(key)));
         for key in gone {
             if let (Some(link), Some(injection)) = (self.links.remove(&key), &mut self.injection) {
                 injection

@@ -22,7 +22,12 @@ use crate::sys::{process, wire};
 static IMAGE: &[u8] = include_bytes!(env!("BPFTIME_IMAGE"));
 
 /// How often is looked for files that were loaded and programs that were executed since.
-const GLANCE_MS: u16 = 500;
+const GLANCE_MS: u16 = 100;
+/// A look at all of a process's mappings is taken so often, also when nothing seems to have changed:
+/// a file may be mapped once more.
+const LOOK: Duration = Duration::from_secs(1);
+/// Where such a look takes long, the time between two is so many times that.
+const REST: u32 = 50;
 
 /// Tries again for a second while another tracer has the process: a guardian that was killed, or
 /// whose broker was, may still be on its way out.
@@ -190,7 +195,7 @@ impl Guardian {
             }
             let maps = stopped.maps()?;
             guardian.inside.notice_exec(&maps);
-            if guardian.inside.has_work(&maps)
+            if guardian.inside.has_work(stopped.target(), &maps)
                 && let Err(sentence) = guardian.inside.reconcile(stopped)
             {
                 tracing::warn!("{sentence}");
@@ -215,8 +220,11 @@ impl Guardian {
 
     /// Serves broker and process until one of them ends it.
     fn serve(&mut self, target: &Target) -> End {
+        self.inside.set_started();
         self.change(target);
         let mut glanced = Instant::now();
+        let mut looked = glanced;
+        let mut rest = Duration::ZERO;
         loop {
             if self.drained {
                 return End::Detach;
@@ -241,28 +249,48 @@ impl Guardian {
             // from noticing an `exec`.
             if !message || glanced.elapsed() >= Duration::from_millis(GLANCE_MS.into()) {
                 glanced = Instant::now();
-                if !self.inside.is_settled(target) {
-                    self.change(target);
+                self.inside.notice_seccomp(target);
+                let due = if self.inside.is_settled(target) {
+                    rest.max(LOOK)
+                } else {
+                    rest
+                };
+                if looked.elapsed() >= due {
+                    rest = self.change(target) * REST;
+                    looked = Instant::now();
                 }
             }
         }
     }
 
-    /// Brings the process in line with what is wanted, if there is anything to do.
-    fn change(&mut self, target: &Target) {
-        let Ok(maps) = target.maps() else { return };
+    /// Brings the process in line with what is wanted, if there is anything to do. How long it took
+    /// to find that out.
+    fn change(&mut self, target: &Target) -> Duration {
+        let start = Instant::now();
+        let Ok(maps) = target.maps() else {
+            return start.elapsed();
+        };
         self.inside.notice_exec(&maps);
-        if !self.inside.has_work(&maps) {
-            return;
+        let has_work = self.inside.has_work(target, &maps);
+        let took = start.elapsed();
+        if !has_work {
+            return took;
         }
         let result = target
             .stop()
             .map_err(|error| error.to_string())
-            .and_then(|mut stopped| self.inside.reconcile(&mut stopped));
+            .and_then(|mut stopped| {
+                // Between the look at its mappings and the stop it may have executed another
+                // program, in whose memory nothing is ours.
+                let maps = stopped.maps().map_err(|error| error.to_string())?;
+                self.inside.notice_exec(&maps);
+                self.inside.reconcile(&mut stopped)
+            });
         if let Err(sentence) = result {
             tracing::warn!("{sentence}");
             self.inside.fail_all(&sentence);
         }
+        took
     }
 
     /// Handles one message. Without a target, changes wait until there is one.

@@ -8,6 +8,7 @@
 )]
 
 mod agreement;
+mod changes;
 mod crowds;
 mod events;
 mod hostile;
@@ -27,10 +28,14 @@ pub(crate) struct Skipped(pub(crate) String);
 
 type Test = fn() -> Result<(), Skipped>;
 
-const TESTS: [(&str, Test); 11] = [
+const TESTS: [(&str, Test); 12] = [
     (
         "calls_agree_with_the_kernel",
         agreement::calls_agree_with_the_kernel,
+    ),
+    (
+        "a_reloaded_library_is_probed_again",
+        changes::a_reloaded_library_is_probed_again,
     ),
     ("one_of_many_attaches", crowds::one_of_many_attaches),
     ("one_of_many_detaches", crowds::one_of_many_detaches),

@@ -87,6 +87,17 @@ impl Stage {
         self.compile("gcc", &arguments, &format!("{name}.c"), name)
     }
 
+    /// Compiles a library, `NAME.so`.
+    pub(crate) fn library(&self, name: &str) -> Result<(), Skipped> {
+        let arguments = ["-O1", "-Wall", "-Wextra", "-shared", "-fPIC"];
+        self.compile(
+            "gcc",
+            &arguments,
+            &format!("{name}.c"),
+            &format!("{name}.so"),
+        )
+    }
+
     /// Compiles an eBPF program.
     pub(crate) fn object(&self, name: &str) -> Result<(), Skipped> {
         const NAMES: [&str; 7] = [

@@ -1,0 +1,67 @@
+//! Processes that change while they are probed.
+
+use std::time::{Duration, Instant};
+
+use crate::Skipped;
+use crate::stage::{Stage, Talk, finish};
+
+/// A guardian notices a change within this time, on a machine that is busy.
+const SOON: Duration = Duration::from_secs(5);
+
+/// Waits until the probe of a process is there, or is not.
+fn wait_for(stage: &Stage, pid: &str, state: &str) {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let output = finish(&mut stage.bpftime(&["attached", pid]));
+        let said = String::from_utf8_lossy(&output.stdout);
+        if said.trim() == state {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{said} instead of {state}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Says one word, and gives the answer.
+fn ask(talk: &mut Talk) -> String {
+    talk.poke();
+    talk.line()
+}
+
+/// A library that is unloaded and loaded again is probed again, wherever it is then.
+pub(crate) fn a_reloaded_library_is_probed_again() -> Result<(), Skipped> {
+    let stage = Stage::new();
+    stage.object("prints")?;
+    stage.program("counts")?;
+    stage.program("reload")?;
+    stage.library("reloaded")?;
+    let library = stage.path().join("reloaded.so");
+    let library = library.to_string_lossy();
+    let mut victim = Talk::start(stage.command("./reload").arg(&*library));
+    let pid = victim.line();
+    assert_eq!(ask(&mut victim), "loaded");
+    let arguments = [
+        "load",
+        "./counts",
+        "prints.bpf.o",
+        &pid,
+        &library,
+        "reloaded",
+    ];
+    let mut tool = Talk::start(&mut stage.bpftime(&arguments));
+    assert_eq!(tool.line(), "ready");
+    for round in 1..=4 {
+        wait_for(&stage, &pid, "1 attached");
+        assert_eq!(ask(&mut victim), "called");
+        assert_eq!(ask(&mut tool), (10 * round).to_string());
+        assert_eq!(ask(&mut victim), "unloaded");
+        if round % 2 == 0 {
+            wait_for(&stage, &pid, "0 attached");
+        }
+        assert_eq!(ask(&mut victim), "loaded");
+    }
+    assert_eq!(tool.code(), Some(0));
+    assert_eq!(ask(&mut victim), "called");
+    assert_eq!(victim.code(), Some(0));
+    Ok(())
+}
