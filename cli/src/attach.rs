@@ -1,10 +1,12 @@
 //! `bpftime attach`: make a target of a running process.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use bpftime_runtime::client::ask;
 
 use crate::exit::Exit;
+use crate::report;
 use crate::status::hook_line;
 
 /// Run the programs of all loaded tools in a process that runs already.
@@ -26,17 +28,20 @@ const AFTER_HELP: &str = "\
 Examples:
   bpftime attach $(pidof -s victim)
 
-Exit codes: 0 attached, 1 not attached (the process is as it was), 2 wrong usage.";
+Exit codes: 0 attached, 1 not attached (the process is as it was), 2 wrong usage,
+4 attached, but the output cannot be written.";
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let hooks = ask::attach(args.pid)?;
     if args.json {
-        anstream::println!("{}", serde_json::to_string_pretty(&hooks)?);
+        report::print(&hooks)?;
     } else {
-        anstream::println!("process {} is attached", args.pid);
-        for hook in &hooks {
-            anstream::println!("  {}", hook_line(hook));
-        }
+        report::to_stdout(|out| {
+            writeln!(out, "process {} is attached", args.pid)?;
+            hooks
+                .iter()
+                .try_for_each(|hook| writeln!(out, "  {}", hook_line(hook)))
+        })?;
     }
     Ok(Exit::Accepted.into())
 }

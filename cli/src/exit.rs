@@ -16,6 +16,8 @@ pub(crate) enum Exit {
     Unreadable = 2,
     /// A defect of ours.
     Internal = 3,
+    /// What was asked for is done, but its output cannot be written.
+    Unwritable = 4,
 }
 
 impl From<Exit> for ExitCode {
@@ -46,6 +48,11 @@ impl Internal {
     }
 }
 
+/// Marks an error as one of output that cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output: {0}")]
+pub(crate) struct Unwritable(#[from] pub(crate) std::io::Error);
+
 impl Exit {
     /// Of a program that the verifier rejects.
     pub(crate) fn of_rejection(rejection: &Rejection) -> Self {
@@ -63,6 +70,8 @@ pub(crate) fn of(error: &anyhow::Error) -> ExitCode {
         Exit::Unreadable
     } else if error.is::<Internal>() {
         Exit::Internal
+    } else if error.is::<Unwritable>() {
+        Exit::Unwritable
     } else {
         Exit::Rejected
     };

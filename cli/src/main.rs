@@ -65,7 +65,8 @@ Examples:
   bpftime run prog.bpf.o --packet in.pcap         what does it return, and how fast?
 
 Exit codes of verify and run: 0 accepted, 1 rejected, 2 unreadable input or wrong usage,
-3 internal error.";
+3 internal error. Of every command: 4 done, but the output cannot be written (a reader that goes
+away is no error).";
 
 #[derive(Subcommand)]
 enum Command {
@@ -101,7 +102,11 @@ fn main() -> ExitCode {
         Command::Guardian => guardian::run(),
     };
     result.unwrap_or_else(|error| {
-        anstream::eprintln!("{}error:{} {error:#}", report::BAD, report::RESET);
+        report::to_stderr(format_args!(
+            "{}error:{} {error:#}\n",
+            report::BAD,
+            report::RESET
+        ));
         exit::of(&error)
     })
 }
@@ -123,5 +128,6 @@ fn start_log(verbose: u8, quiet: bool) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(colours)
+        .log_internal_errors(false)
         .init();
 }

@@ -1,12 +1,14 @@
 //! `bpftime map`: maps of the loaded tools.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use bpftime_runtime::broker::protocol::MapInfo;
 use bpftime_runtime::client::ask;
 
 use crate::exit::Exit;
+use crate::report;
 
 /// Show the maps of loaded tools.
 #[derive(clap::Args)]
@@ -49,48 +51,48 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 fn list(json: bool) -> anyhow::Result<()> {
     let maps = ask::maps()?;
     if json {
-        anstream::println!("{}", serde_json::to_string_pretty(&maps)?);
-        return Ok(());
+        return report::print(&maps);
     }
-    anstream::println!(
-        "{:>5}  {:<16} {:<17} {:>5} {:>7} {:>9}  SESSIONS",
-        "ID",
-        "NAME",
-        "TYPE",
-        "KEY",
-        "VALUE",
-        "ENTRIES"
-    );
-    for map in &maps {
-        let MapInfo {
-            id,
-            name,
-            map_type,
-            key_size,
-            value_size,
-            max_entries,
-            ..
-        } = map;
-        let sessions: Vec<_> = map.sessions.iter().map(u32::to_string).collect();
-        anstream::println!(
-            "{id:>5}  {name:<16} {map_type:<17} {key_size:>5} {value_size:>7} {max_entries:>9}  {}",
-            sessions.join(",")
-        );
-    }
-    Ok(())
+    report::to_stdout(|out| {
+        writeln!(
+            out,
+            "{:>5}  {:<16} {:<17} {:>5} {:>7} {:>9}  SESSIONS",
+            "ID", "NAME", "TYPE", "KEY", "VALUE", "ENTRIES"
+        )?;
+        maps.iter()
+            .try_for_each(|map| writeln!(out, "{}", line(map)))
+    })
+}
+
+/// A map in the list.
+fn line(map: &MapInfo) -> String {
+    let MapInfo {
+        id,
+        name,
+        map_type,
+        key_size,
+        value_size,
+        max_entries,
+        ..
+    } = map;
+    let sessions: Vec<_> = map.sessions.iter().map(u32::to_string).collect();
+    format!(
+        "{id:>5}  {name:<16} {map_type:<17} {key_size:>5} {value_size:>7} {max_entries:>9}  {}",
+        sessions.join(",")
+    )
 }
 
 fn dump(map: &str, json: bool) -> anyhow::Result<()> {
     let dump = ask::dump(map)?;
     if json {
-        anstream::println!("{}", serde_json::to_string_pretty(&dump)?);
-        return Ok(());
+        return report::print(&dump);
     }
-    for element in &dump.elements {
-        anstream::println!("{}: {}", bytes(&element.key), bytes(&element.value));
-    }
-    anstream::println!("{} elements", dump.elements.len());
-    Ok(())
+    report::to_stdout(|out| {
+        for element in &dump.elements {
+            writeln!(out, "{}: {}", bytes(&element.key), bytes(&element.value))?;
+        }
+        writeln!(out, "{} elements", dump.elements.len())
+    })
 }
 
 /// Hexadecimal, and the number that the bytes are where they can be one.

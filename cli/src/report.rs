@@ -1,5 +1,6 @@
 //! Verdicts as text and as JSON.
 
+use std::fmt;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
@@ -7,6 +8,8 @@ use anstyle::{AnsiColor, Reset, Style};
 use bpftime_isa::{AttachType, ProgType, Program, helper};
 use bpftime_verifier::{Facts, Rejection};
 use serde::Serialize;
+
+use crate::exit::Unwritable;
 
 /// Of what is in order.
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
@@ -87,7 +90,7 @@ pub(crate) fn write_text(
 ) -> io::Result<()> {
     for file in files {
         if let Some(error) = &file.error {
-            anstream::eprintln!("{BAD}error:{RESET} {error}");
+            to_stderr(format_args!("{BAD}error:{RESET} {error}\n"));
         }
         for program in &file.programs {
             let at = format!("{}: {}/{}", file.file, program.section, program.name);
@@ -162,8 +165,11 @@ pub(crate) fn rejection_text(rejection: &Rejection) -> String {
 
 /// Prints why a program is not run, to stderr.
 pub(crate) fn print_rejection(program: &Program, rejection: &Rejection) {
-    anstream::eprintln!("{BAD}rejected{RESET} {}/{}", program.section, program.name);
-    anstream::eprint!("{}", rejection_text(rejection));
+    let (section, name) = (&program.section, &program.name);
+    let text = rejection_text(rejection);
+    to_stderr(format_args!(
+        "{BAD}rejected{RESET} {section}/{name}\n{text}"
+    ));
 }
 
 /// Prints verdicts for programs, to stdout.
@@ -210,9 +216,15 @@ pub(crate) fn to_stdout(
 ) -> anyhow::Result<()> {
     let mut out = anstream::stdout().lock();
     match write(&mut out).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Unwritable(error).into()),
         _ => Ok(()),
     }
+}
+
+/// Writes to stderr, with colours if it is a terminal. Where that cannot be written, there is
+/// nobody to tell.
+pub(crate) fn to_stderr(text: fmt::Arguments<'_>) {
+    let _ = anstream::stderr().lock().write_fmt(text);
 }
 
 #[derive(Serialize)]

@@ -79,7 +79,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (program, inputs) = prepare(args).map_err(Unreadable::mark)?;
     let mut environment = HostEnvironment::new(&program.maps)?;
     environment.set_trace_sink(|line| {
-        anstream::eprintln!("trace: {}", String::from_utf8_lossy(line).escape_debug());
+        let text = String::from_utf8_lossy(line);
+        report::to_stderr(format_args!("trace: {}\n", text.escape_debug()));
     });
     let mut outcomes = Vec::with_capacity(inputs.len());
     let mut result = RunReport {

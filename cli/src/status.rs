@@ -1,12 +1,13 @@
 //! `bpftime status`: what is loaded, and where it runs.
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use bpftime_runtime::broker::protocol::{Status, TargetHook};
 use bpftime_runtime::client::ask;
 
 use crate::exit::Exit;
-use crate::report::{BAD, DIM, GOOD, RESET};
+use crate::report::{self, BAD, DIM, GOOD, RESET};
 
 /// Show loaded tools, their programs, where these are to run, and whether they really do.
 ///
@@ -29,60 +30,60 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             targets: Vec::new(),
         };
         let status = status.unwrap_or(empty);
-        anstream::println!("{}", serde_json::to_string_pretty(&status)?);
+        report::print(&status)?;
     } else {
-        match status {
-            Some(status) => print(&status),
-            None => anstream::println!("nothing is loaded, no process is attached"),
-        }
+        report::to_stdout(|out| match &status {
+            Some(status) => write_text(out, status),
+            None => writeln!(out, "nothing is loaded, no process is attached"),
+        })?;
     }
     Ok(Exit::Accepted.into())
 }
 
-fn print(status: &Status) {
-    anstream::println!("sessions");
+fn write_text(out: &mut impl io::Write, status: &Status) -> io::Result<()> {
+    writeln!(out, "sessions")?;
     for session in &status.sessions {
-        anstream::println!(
+        writeln!(
+            out,
             "  {} pid {}: {}",
             session.id,
             session.pid,
             session.command.join(" ")
-        );
+        )?;
     }
-    anstream::println!("programs");
+    writeln!(out, "programs")?;
     for program in &status.programs {
-        anstream::println!(
+        writeln!(
+            out,
             "  {} {} ({}), {} instructions, {} bytes of machine code",
-            program.id,
-            program.name,
-            program.prog_type,
-            program.instructions,
-            program.code_bytes
-        );
+            program.id, program.name, program.prog_type, program.instructions, program.code_bytes
+        )?;
     }
-    anstream::println!("links");
+    writeln!(out, "links")?;
     for link in &status.links {
         let only = link
             .pid
             .map(|pid| format!(", only in process {pid}"))
             .unwrap_or_default();
-        anstream::println!(
+        writeln!(
+            out,
             "  {} program {} at {}{only}",
             link.id,
             link.program_name,
             place(&link.path, link.offset, link.at_return)
-        );
+        )?;
     }
-    anstream::println!("targets");
+    writeln!(out, "targets")?;
     for target in &status.targets {
-        anstream::println!("  {}: {}", target.pid, target.command);
+        writeln!(out, "  {}: {}", target.pid, target.command)?;
         if let Some(problem) = &target.problem {
-            anstream::println!("    {BAD}{problem}{RESET}");
+            writeln!(out, "    {BAD}{problem}{RESET}")?;
         }
         for hook in &target.hooks {
-            anstream::println!("    {}", hook_line(hook));
+            writeln!(out, "    {}", hook_line(hook))?;
         }
     }
+    Ok(())
 }
 
 /// One line about a program in a process.
