@@ -21,6 +21,7 @@ mod jumps;
 mod unwind;
 
 pub use error::ElfError;
+pub use jumps::Jump;
 pub use unwind::ReturnHazard;
 pub(crate) use unwind::is_mangled;
 

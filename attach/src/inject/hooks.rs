@@ -411,7 +411,7 @@ impl Injection {
             .filter(|hook| hook.return_point != 0)
             .map(|hook| (hook.index, hook.return_point))
             .collect();
-        let mut returns = Returns::read(stopped, &self.control, points)?;
+        let returns = Returns::read(stopped, &self.control, points)?;
         let image = self.control.place.image;
         let trampolines = retired
             .iter()

@@ -49,7 +49,7 @@ pub(super) fn any_reference(
         .references(ranges)?
         .into_iter()
         .any(|reference| match reference {
-            Reference::ProgramCounter { .. } => true,
+            Reference::ProgramCounter { .. } | Reference::Unscanned { .. } => true,
             Reference::Stack { slot, address, .. } => !returns.can_put_back(slot, address),
         }))
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::mem::{offset_of, size_of};
 
-use bpftime_abi::target::{RETURN_ENTRIES, ReturnEntry, State};
+use bpftime_abi::target::{RETURN_ENTRIES, RETURN_WINDOW, ReturnEntry, State};
 
 use super::bytes::u64_at;
 use super::control::ControlMemory;
@@ -23,6 +23,8 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct Returns {
     entries: Vec<Entry>,
+    /// Positions in `entries` by stack slot.
+    by_slot: HashMap<u64, Vec<usize>>,
     /// Return point by hook.
     points: HashMap<usize, u64>,
     table: u64,
@@ -39,13 +41,14 @@ impl Returns {
         if points.is_empty() {
             return Ok(Self {
                 entries: Vec::new(),
+                by_slot: HashMap::new(),
                 points,
                 table,
             });
         }
         let mut bytes = vec![0; RETURN_ENTRIES * size_of::<ReturnEntry>()];
         stopped.read(table, &mut bytes)?;
-        let entries = bytes
+        let entries: Vec<Entry> = bytes
             .chunks_exact(size_of::<ReturnEntry>())
             .enumerate()
             .filter_map(|(index, entry)| {
@@ -63,8 +66,13 @@ impl Returns {
                 })
             })
             .collect();
+        let mut by_slot: HashMap<u64, Vec<usize>> = HashMap::new();
+        for (position, entry) in entries.iter().enumerate() {
+            by_slot.entry(entry.stack_slot).or_default().push(position);
+        }
         Ok(Self {
             entries,
+            by_slot,
             points,
             table,
         })
@@ -72,14 +80,28 @@ impl Returns {
 
     /// Whether the word at `slot`, the return point `address`, can be replaced by what it was.
     pub(super) fn can_put_back(&self, slot: u64, address: u64) -> bool {
-        self.entries
-            .iter()
-            .any(|e| e.stack_slot == slot && self.points.get(&e.hook) == Some(&address))
+        self.at_slot(slot)
+            .filter_map(|position| self.entries.get(position))
+            .any(|e| self.points.get(&e.hook) == Some(&address))
+    }
+
+    /// Positions of the entries of a stack slot: a few, unless the process writes what it likes.
+    fn at_slot(&self, slot: u64) -> impl Iterator<Item = usize> {
+        let positions = self.by_slot.get(&slot).into_iter().flatten();
+        positions.copied().take(RETURN_WINDOW)
+    }
+
+    /// Position of the entry whose return address is another entry's return point.
+    fn chained(&self, entry: &Entry, point: u64) -> Option<usize> {
+        self.at_slot(entry.stack_slot).find(|position| {
+            let other = self.entries.get(*position);
+            other.is_some_and(|o| o.index != entry.index && o.return_address == point)
+        })
     }
 
     /// Takes the hooks out of every chain of outstanding returns. No thread may be in the image
     /// or in a trampoline.
-    pub(super) fn put_back(&mut self, stopped: &Stopped<'_>) -> Result<()> {
+    pub(super) fn put_back(mut self, stopped: &Stopped<'_>) -> Result<()> {
         for position in 0..self.entries.len() {
             let Some(&entry) = self.entries.get(position) else {
                 break;
@@ -92,11 +114,10 @@ impl Returns {
                 && u64::from_le_bytes(word) == point
             {
                 stopped.write(entry.stack_slot, &entry.return_address.to_le_bytes())?;
-            } else if let Some(other) = self.entries.iter_mut().find(|other| {
-                other.index != entry.index
-                    && other.stack_slot == entry.stack_slot
-                    && other.return_address == point
-            }) {
+            } else if let Some(other) = self
+                .chained(&entry, point)
+                .and_then(|position| self.entries.get_mut(position))
+            {
                 // A tail call: the hook after this one returns through it.
                 other.return_address = entry.return_address;
                 let at = self.table + (other.index * size_of::<ReturnEntry>()) as u64;
@@ -106,9 +127,6 @@ impl Returns {
             let at = self.table + (entry.index * size_of::<ReturnEntry>()) as u64;
             stopped.write(at, &[0; size_of::<ReturnEntry>()])?;
         }
-        let points = &self.points;
-        self.entries
-            .retain(|entry| !points.contains_key(&entry.hook));
         Ok(())
     }
 }

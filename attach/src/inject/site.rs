@@ -1,11 +1,10 @@
 //! The code around a function's entry, as the planner of patches needs it.
 
-use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::OnceLock;
 
 use super::hooks::Hook;
-use crate::elf::{Elf, ElfError, ReturnHazard, is_mangled};
+use crate::elf::{Elf, ElfError, Jump, ReturnHazard, is_mangled};
 use crate::error::{Error, Result};
 use crate::process::FileId;
 use crate::target::Stopped;
@@ -23,8 +22,8 @@ const LONGEST_PATCH: u64 = 5;
 pub struct Module {
     elf: Elf,
     id: FileId,
-    /// Where other functions jump to in the first bytes of a function, by its offset.
-    jumps: Mutex<HashMap<u64, Vec<u64>>>,
+    /// Jumps into the first bytes of functions.
+    jumps: OnceLock<Vec<Jump>>,
 }
 
 impl Module {
@@ -38,7 +37,7 @@ impl Module {
                 other => std::io::Error::other(other),
             },
         })?;
-        let jumps = Mutex::default();
+        let jumps = OnceLock::new();
         Ok(Self { elf, id, jumps })
     }
 
@@ -67,13 +66,24 @@ impl Module {
 
     /// Where other functions jump to in the bytes that a patch may replace, without the first.
     fn jumps_into(&self, offset: u64, size: u64) -> Vec<u64> {
-        let mut known = self.jumps.lock().unwrap_or_else(PoisonError::into_inner);
-        let find = || {
-            let places = offset + 1..offset.saturating_add(LONGEST_PATCH);
-            let function = offset..offset.saturating_add(size);
-            self.elf.jumps_into(places, function)
+        let elf = &self.elf;
+        let places = offset + 1..offset.saturating_add(LONGEST_PATCH);
+        let function = offset..offset.saturating_add(size);
+        let of_place;
+        let long = if elf.function_at(offset).is_some() {
+            let find = || elf.long_jumps_into_functions(LONGEST_PATCH);
+            self.jumps.get_or_init(find)
+        } else {
+            of_place = elf.long_jumps_into(&places);
+            &of_place
         };
-        known.entry(offset).or_insert_with(find).clone()
+        let from_outside = |jump: &&Jump| !function.contains(&jump.from);
+        long.iter()
+            .filter(from_outside)
+            .map(|jump| jump.to)
+            .filter(|to| places.contains(to))
+            .chain(elf.short_jumps_into(&places, &function))
+            .collect()
     }
 
     /// Device and inode.

@@ -120,7 +120,7 @@ fn undo_one(stopped: &mut Stopped<'_>, control: &ControlMemory, done: &mut Detac
         .filter(|hook| hook.return_point != 0)
         .map(|hook| (hook.index, hook.return_point))
         .collect();
-    let mut returns = Returns::read(stopped, control, points)?;
+    let returns = Returns::read(stopped, control, points)?;
     let code = inside::code(&stopped.maps()?);
     if inside::is_busy(stopped, control)? || inside::any_reference(stopped, &code, &returns)? {
         done.code_left = true;

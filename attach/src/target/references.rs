@@ -1,9 +1,10 @@
 //! Which threads are in some code, or will come back to it.
 
+use std::collections::{BTreeMap, HashMap};
 use std::mem::{offset_of, size_of};
 use std::ops::Range;
 
-use bpftime_abi::target::{MAX_SLOTS, PtRegs, SLOT_STACK_BYTES, State, ThreadSlot};
+use bpftime_abi::target::{MAX_SLOTS, PtRegs, RETURN_ENTRIES, SLOT_STACK_BYTES, State, ThreadSlot};
 
 use super::{Stopped, memory, stub};
 use crate::error::Result;
@@ -29,10 +30,23 @@ pub enum Reference {
         /// The word.
         address: u64,
     },
+    /// There may be more: its stack is too large, or refers too often, to be looked at whole.
+    Unscanned {
+        /// The thread.
+        tid: i32,
+    },
 }
 
 /// No more than this of one stack is looked at.
 const MAX_STACK: u64 = 64 << 20;
+/// No more than this of all stacks together.
+const MAX_STACKS: u64 = 1 << 30;
+/// No more stacks than this.
+const MAX_RANGES: usize = 1 << 16;
+/// No more references than this: more cannot be put back by anybody.
+const MAX_FOUND: usize = RETURN_ENTRIES + 1;
+/// No more addresses than this are looked at for being the return address of a signal handler.
+const MAX_SIGRETURNS: usize = 1 << 14;
 /// Bytes read at a time.
 const CHUNK: usize = 64 << 10;
 /// `mov rax, 15; syscall`, to which signal handlers return (glibc and musl; the kernel's ABI
@@ -74,34 +88,46 @@ impl Stopped<'_> {
             .collect();
         let hit =
             |address: u64| wanted(address) || stubs.iter().any(|(stub, _)| stub.contains(&address));
-        let executable = executable_bounds(maps);
-        let mut found = Vec::new();
-        for thread in self.threads() {
+        let mut scan = StackScan {
+            stopped: self,
+            maps,
+            executable: executable_bounds(maps),
+            tid: 0,
+            found: Vec::new(),
+            seen: BTreeMap::new(),
+            sigreturns: HashMap::new(),
+            left: MAX_STACKS,
+            unscanned: false,
+        };
+        let mut threads: Vec<_> = self.threads().iter().collect();
+        // What is above one of several stack pointers in a mapping is then looked at once.
+        threads.sort_by_key(|thread| thread.registers().rsp);
+        for thread in threads {
             let regs = thread.registers();
             let restarted = stub::is_restart(regs.rax).then(|| regs.rip.wrapping_sub(2));
+            scan.tid = thread.tid();
             for address in [Some(regs.rip), restarted].into_iter().flatten() {
                 if hit(address) {
-                    found.push(Reference::ProgramCounter {
+                    scan.found.push(Reference::ProgramCounter {
                         tid: thread.tid(),
                         address,
                     });
                 }
             }
-            let mut scan = StackScan {
-                stopped: self,
-                maps,
-                executable: executable.clone(),
-                tid: thread.tid(),
-                found: &mut found,
-            };
             scan.follow(regs.rsp, &hit);
+            if scan.unscanned {
+                scan.found.push(Reference::Unscanned { tid: thread.tid() });
+                break;
+            }
         }
+        let mut found = scan.found;
         let through_stubs: Vec<Reference> = found
             .iter()
             .filter_map(|reference| {
                 let (tid, address) = match *reference {
                     Reference::ProgramCounter { tid, address }
                     | Reference::Stack { tid, address, .. } => (tid, address),
+                    Reference::Unscanned { .. } => return None,
                 };
                 let (_, resumes_at) = stubs.iter().find(|(stub, _)| stub.contains(&address))?;
                 wanted(*resumes_at).then_some(Reference::ProgramCounter {
@@ -114,6 +140,7 @@ impl Stopped<'_> {
             Reference::ProgramCounter { address, .. } | Reference::Stack { address, .. } => {
                 wanted(address)
             }
+            Reference::Unscanned { .. } => true,
         });
         found.extend(through_stubs);
         Ok(found)
@@ -125,22 +152,29 @@ struct StackScan<'a> {
     maps: &'a Maps,
     executable: Range<u64>,
     tid: i32,
-    found: &'a mut Vec<Reference>,
+    found: Vec<Reference>,
+    /// Start and end of what was looked at.
+    seen: BTreeMap<u64, u64>,
+    /// Addresses, and whether they are the return address of a signal handler.
+    sigreturns: HashMap<u64, bool>,
+    /// Bytes that may still be looked at.
+    left: u64,
+    /// A bound was met.
+    unscanned: bool,
 }
 
 impl StackScan<'_> {
     /// Looks at the stack from `rsp`, and at those that its signal frames interrupted.
     fn follow(&mut self, rsp: u64, hit: &impl Fn(u64) -> bool) {
-        let mut seen = Vec::new();
         let mut todo = vec![rsp];
-        let mut sigreturns = Vec::new();
         while let Some(rsp) = todo.pop() {
             let Some(mapping) = self.maps.at(rsp) else {
                 continue;
             };
             let start = rsp & !7;
             // A frame lower in a stack that was looked at already adds nothing.
-            if seen.iter().any(|range: &Range<u64>| range.contains(&start)) || seen.len() >= 64 {
+            let before = self.seen.range(..=start).next_back();
+            if before.is_some_and(|(_, end)| start < *end) {
                 continue;
             }
             let mut end = mapping.end.min(start.saturating_add(MAX_STACK));
@@ -148,18 +182,20 @@ impl StackScan<'_> {
                 end = slot.end;
                 todo.extend(slot.interrupted(self.stopped.target().pid()));
             }
-            seen.push(start..end);
-            self.scan(start..end, hit, &mut sigreturns, &mut todo);
+            // What follows may have been looked at from another thread's stack pointer.
+            if let Some((next, _)) = self.seen.range(start..).next() {
+                end = end.min(*next);
+            }
+            self.seen.insert(start, end);
+            self.unscanned |= self.seen.len() > MAX_RANGES;
+            self.scan(start..end, hit, &mut todo);
+            if self.unscanned {
+                return;
+            }
         }
     }
 
-    fn scan(
-        &mut self,
-        range: Range<u64>,
-        hit: &impl Fn(u64) -> bool,
-        sigreturns: &mut Vec<(u64, bool)>,
-        todo: &mut Vec<u64>,
-    ) {
+    fn scan(&mut self, range: Range<u64>, hit: &impl Fn(u64) -> bool, todo: &mut Vec<u64>) {
         let pid = self.stopped.target().pid();
         let mut buffer = vec![0; CHUNK];
         let mut at = range.start;
@@ -171,22 +207,29 @@ impl StackScan<'_> {
             let Ok(got) = memory::read_some(pid, at, chunk) else {
                 return;
             };
+            self.left = self.left.saturating_sub(got as u64);
+            self.unscanned |= self.left == 0;
             let (words, _) = chunk.get(..got).unwrap_or_default().as_chunks::<8>();
             for (index, word) in words.iter().enumerate() {
                 let address = u64::from_le_bytes(*word);
                 let slot = at + index as u64 * 8;
                 if hit(address) {
+                    self.unscanned |= self.found.len() >= MAX_FOUND;
                     self.found.push(Reference::Stack {
                         tid: self.tid,
                         slot,
                         address,
                     });
                 }
-                if self.is_sigreturn(address, sigreturns) {
+                // Most words are small numbers or pointers to data.
+                if self.executable.contains(&address) && self.is_sigreturn(address) {
                     let mut rsp = [0; 8];
                     if memory::read(pid, slot + FRAME_RSP, &mut rsp).is_ok() {
                         todo.push(u64::from_le_bytes(rsp));
                     }
+                }
+                if self.unscanned {
+                    return;
                 }
             }
             if got < want {
@@ -197,18 +240,17 @@ impl StackScan<'_> {
     }
 
     /// Whether a word is the return address of a signal handler; answers are remembered.
-    fn is_sigreturn(&self, address: u64, known: &mut Vec<(u64, bool)>) -> bool {
-        if let Some((_, answer)) = known.iter().find(|(a, _)| *a == address) {
+    fn is_sigreturn(&mut self, address: u64) -> bool {
+        if let Some(answer) = self.sigreturns.get(&address) {
             return *answer;
         }
-        if !self.executable.contains(&address) || !self.maps.at(address).is_some_and(|m| m.execute)
-        {
-            return false;
-        }
+        let executable = self.maps.at(address).is_some_and(|m| m.execute);
         let mut code = [0; SIGRETURN.len()];
-        let answer = memory::read(self.stopped.target().pid(), address, &mut code).is_ok()
+        let answer = executable
+            && memory::read(self.stopped.target().pid(), address, &mut code).is_ok()
             && code == SIGRETURN;
-        known.push((address, answer));
+        self.unscanned |= self.sigreturns.len() >= MAX_SIGRETURNS;
+        self.sigreturns.insert(address, answer);
         answer
     }
 }

@@ -118,3 +118,37 @@ fn random_journals() {
         });
     }
 }
+
+/// A stack full of return points, or of addresses of code, each another one: looking at it takes
+/// bounded time and memory.
+#[test]
+fn stacks_full_of_addresses() {
+    let Some(image) = support::image() else {
+        return;
+    };
+    let image = Image::parse(&image).expect("image");
+    let Some(path) = support::compile("crowded", Link::Dynamic, &[]) else {
+        return;
+    };
+    let module = Module::open(&path).expect("module");
+    for what in ["returns", "code"] {
+        let mut victim = Victim::start(&path, &[what]);
+        let target = Target::open(victim.pid()).expect("target");
+        let counters = Counters::new();
+        let mut stopped = target.stop().expect("stopped");
+        let mut hooking = Hooking::attach(&mut stopped, &image).expect("attached");
+        hooking
+            .link(&mut stopped, &module, "probed", When::Return, &counters)
+            .expect("linked");
+        drop(stopped);
+        victim.order("fill");
+        let start = Instant::now();
+        let done = detach(&target).expect("detached");
+        assert_eq!(done.restored, 1);
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(30), "{what}: {took:?}");
+        println!("{what}: {took:?}, {done:?}");
+        victim.order("empty");
+        victim.must_be_right();
+    }
+}
