@@ -51,6 +51,9 @@ pub enum Object {
     /// A TCP socket, seen as `struct bpf_tcp_sock`.
     #[doc(alias = "PTR_TO_TCP_SOCK")]
     TcpSock,
+    /// An AF_XDP socket, seen as `struct bpf_xdp_sock`.
+    #[doc(alias = "PTR_TO_XDP_SOCK")]
+    XdpSock,
     /// `struct bpf_flow_keys`.
     #[doc(alias = "PTR_TO_FLOW_KEYS")]
     FlowKeys,
@@ -72,6 +75,7 @@ impl Object {
             Self::Socket => Some(&socket::SOCK),
             Self::SockCommon => Some(&socket::SOCK_COMMON),
             Self::TcpSock => Some(&socket::TCP_SOCK),
+            Self::XdpSock => Some(&socket::XDP_SOCK),
             Self::FlowKeys => Some(&socket::FLOW_KEYS),
             Self::TraceBuffer | Self::Kernel(_) => None,
         }

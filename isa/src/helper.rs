@@ -55,6 +55,14 @@ pub enum ArgType {
     RingBufMem,
     /// A NUL-terminated string in a read-only map.
     ConstStr,
+    /// A socket, seen in part or as a whole.
+    #[doc(alias = "ARG_PTR_TO_SOCK_COMMON")]
+    SockCommon,
+    /// As [`Self::SockCommon`], or one typed by BTF.
+    #[doc(alias = "ARG_PTR_TO_BTF_ID_SOCK_COMMON")]
+    AnySock,
+    /// A socket that a helper found, which is given back.
+    ReleasedSock,
     /// A subprogram used as a callback.
     Func,
     /// A pointer to the program's own stack, or null (context of a callback).
@@ -72,9 +80,18 @@ pub enum RetType {
     Void,
     /// Address of a value of the map in the first argument, or null.
     MapValueOrNull,
+    /// Address of the value of the map in the first argument that belongs to where the program
+    /// is attached; never null.
+    MapValue,
     /// Memory of the constant size given as [`ArgType::ConstAllocSize`], which must be given
     /// back, or null.
     RingBufMemOrNull,
+    /// An object that must be given back, or null.
+    AcquiredOrNull(crate::context::Object),
+    /// The object of the first argument, seen as another kind, or null: valid as long as that one.
+    CastOrNull(crate::context::Object),
+    /// An object that stays valid while the program runs, or null.
+    ObjectOrNull(crate::context::Object),
     /// A kind of result that this version does not know; calls are rejected.
     Unsupported(&'static str),
 }

@@ -57,6 +57,7 @@ codes! {
     StackUninit = "stack-uninit", "Stack bytes are read before they are written.";
     StackSpill = "stack-spill", "A pointer on the stack is accessed in part.";
     ContextAccess = "context-access", "The context has no such field, or it is not writable.";
+    ObjectAccess = "object-access", "A kernel object has no such field, or it is not writable.";
     MapValueBounds = "map-value-bounds", "An access to a map value is out of bounds.";
     MapAccess = "map-access", "The map may not be accessed in this way.";
     MapType = "map-type", "The map type does not fit, or is not offered.";

@@ -42,8 +42,9 @@ pub(crate) struct Engine<'a> {
     /// For each node, whether states from several places meet there.
     meets: Vec<bool>,
     pub(crate) notes: Notes,
-    /// For each memory access, whether it was seen to go to the context.
-    in_context: Vec<Option<bool>>,
+    /// For each memory access, what it was seen to go to: the context, an object of the kernel's,
+    /// or plain memory (here `Uninit`).
+    accessed: Vec<Option<Kind>>,
     /// For each instruction, whether it was reached.
     pub(crate) reached: Vec<bool>,
     /// Bytes of stack by function.
@@ -82,7 +83,7 @@ impl<'a> Engine<'a> {
             widened,
             meets,
             notes: Notes::default(),
-            in_context: vec![None; code.len()],
+            accessed: vec![None; code.len()],
             reached: vec![false; code.len()],
             stack: vec![0; functions],
             longest: 0,
@@ -219,20 +220,24 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    /// An access goes to the context always or never, as an engine may have to translate it.
+    /// An access goes to the context, or to one kind of the kernel's objects, always or never, as
+    /// an engine may have to translate it.
     fn other_memory(&mut self, state: &State, index: Index, insn: &Instruction) -> Option<Failure> {
         let (Instruction::Load { base, .. } | Instruction::Store { base, .. }) = insn else {
             return None;
         };
         let pointer = state.reg(*base);
-        let context = pointer.kind == Kind::Ctx;
-        let seen = self.in_context.get_mut(index as usize)?;
-        if *seen.get_or_insert(context) == context {
+        let kind = match pointer.kind {
+            Kind::Ctx | Kind::Object(_) => pointer.kind,
+            _ => Kind::Uninit,
+        };
+        let seen = self.accessed.get_mut(index as usize)?;
+        if *seen.get_or_insert(kind) == kind {
             return None;
         }
         Some(Failure::new(
             Code::ContextAccess,
-            "an instruction that accesses the context on all paths, or on none",
+            "an instruction that accesses the same kind of memory on all paths",
             pointer.to_string(),
             "same insn cannot be used with different pointers",
         ))

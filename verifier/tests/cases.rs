@@ -89,3 +89,8 @@ fn loops_are_judged_by_whether_they_end() {
 fn maps_of_maps_give_maps_that_may_be_null() {
     check(include_str!("cases/map_in_map.txt"), 6);
 }
+
+#[test]
+fn objects_of_the_kernel_are_read_and_given_back() {
+    check(include_str!("cases/objects.txt"), 16);
+}

@@ -120,6 +120,9 @@ pub(super) static TCP_SOCK: CtxLayout = CtxLayout::new(
     ],
 );
 
+/// `struct bpf_xdp_sock` (`bpf_xdp_sock_is_valid_access`).
+pub(super) static XDP_SOCK: CtxLayout = CtxLayout::new("bpf_xdp_sock", 4, &[number("queue_id", 0)]);
+
 /// `struct bpf_flow_keys`, all of which may be read and written (`check_flow_keys_access`).
 pub(super) static FLOW_KEYS: CtxLayout = CtxLayout::new(
     "bpf_flow_keys",

@@ -9,7 +9,7 @@ use super::{ArgType, HelperProto, RetType};
 /// `number name(arguments) -> result, attributes;` where the attributes are `gpl` (only for
 /// programs under a GPL-compatible licence) and `packet` (moves or resizes the packet).
 macro_rules! helpers {
-    ($($id:literal $name:ident ($($arg:ident $(($detail:expr))?),*) -> $ret:ident $(($what:literal))?
+    ($($id:literal $name:ident ($($arg:ident $(($detail:expr))?),*) -> $ret:ident $(($what:expr))?
         $(, $attribute:ident)*;)*) => {
         /// All helpers, in ascending order of number, from 1 without gaps.
         pub const PROTOS: &[HelperProto] = &[$(HelperProto {
@@ -45,6 +45,8 @@ const fn has(given: &[&str], attribute: &str) -> bool {
     }
     false
 }
+
+use crate::context::Object::{SockCommon, Socket, TcpSock};
 
 helpers! {
     1 map_lookup_elem(ConstMapPtr, MapKey) -> MapValueOrNull;
@@ -129,12 +131,12 @@ helpers! {
     78 rc_keydown(Ctx, Anything, Anything, Anything) -> Integer, gpl;
     79 skb_cgroup_id(Ctx) -> Integer;
     80 get_current_cgroup_id() -> Integer;
-    81 get_local_storage(ConstMapPtr, Anything) -> Unsupported("cgroup storage");
+    81 get_local_storage(ConstMapPtr, Anything) -> MapValue;
     82 sk_select_reuseport(Ctx, ConstMapPtr, MapKey, Anything) -> Integer;
     83 skb_ancestor_cgroup_id(Ctx, Anything) -> Integer;
-    84 sk_lookup_tcp(Ctx, MemRead, ConstSize, Anything, Anything) -> Unsupported("a socket or null");
-    85 sk_lookup_udp(Ctx, MemRead, ConstSize, Anything, Anything) -> Unsupported("a socket or null");
-    86 sk_release(Unsupported("a socket to release")) -> Integer;
+    84 sk_lookup_tcp(Ctx, MemRead, ConstSize, Anything, Anything) -> AcquiredOrNull(Socket);
+    85 sk_lookup_udp(Ctx, MemRead, ConstSize, Anything, Anything) -> AcquiredOrNull(Socket);
+    86 sk_release(ReleasedSock) -> Integer;
     87 map_push_elem(ConstMapPtr, MapValue, Anything) -> Integer;
     88 map_pop_elem(ConstMapPtr, UninitMapValue) -> Integer;
     89 map_peek_elem(ConstMapPtr, UninitMapValue) -> Integer;
@@ -143,22 +145,22 @@ helpers! {
     92 rc_pointer_rel(Ctx, Anything, Anything) -> Integer, gpl;
     93 spin_lock(Unsupported("a spin lock")) -> Void;
     94 spin_unlock(Unsupported("a spin lock")) -> Void;
-    95 sk_fullsock(Unsupported("a socket")) -> Unsupported("a socket or null");
-    96 tcp_sock(Unsupported("a socket")) -> Unsupported("a TCP socket or null");
+    95 sk_fullsock(SockCommon) -> CastOrNull(Socket);
+    96 tcp_sock(SockCommon) -> CastOrNull(TcpSock);
     97 skb_ecn_set_ce(Ctx) -> Integer;
-    98 get_listener_sock(Unsupported("a socket")) -> Unsupported("a socket or null");
-    99 skc_lookup_tcp(Ctx, MemRead, ConstSize, Anything, Anything) -> Unsupported("a socket or null");
-    100 tcp_check_syncookie(Unsupported("a socket"), MemRead, ConstSize, MemRead, ConstSize) -> Integer, gpl;
+    98 get_listener_sock(SockCommon) -> ObjectOrNull(Socket);
+    99 skc_lookup_tcp(Ctx, MemRead, ConstSize, Anything, Anything) -> AcquiredOrNull(SockCommon);
+    100 tcp_check_syncookie(AnySock, MemRead, ConstSize, MemRead, ConstSize) -> Integer, gpl;
     101 sysctl_get_name(Ctx, MemWrite, ConstSize, Anything) -> Integer;
     102 sysctl_get_current_value(Ctx, UninitMem, ConstSize) -> Integer;
     103 sysctl_get_new_value(Ctx, UninitMem, ConstSize) -> Integer;
     104 sysctl_set_new_value(Ctx, MemRead, ConstSize) -> Integer;
     105 strtol(MemRead, ConstSize, Anything, FixedMemWrite(8)) -> Integer;
     106 strtoul(MemRead, ConstSize, Anything, FixedMemWrite(8)) -> Integer;
-    107 sk_storage_get(ConstMapPtr, Unsupported("a socket"), MapValueOrNull, Anything) -> MapValueOrNull;
-    108 sk_storage_delete(ConstMapPtr, Unsupported("a socket")) -> Integer;
+    107 sk_storage_get(ConstMapPtr, AnySock, MapValueOrNull, Anything) -> MapValueOrNull;
+    108 sk_storage_delete(ConstMapPtr, AnySock) -> Integer;
     109 send_signal(Anything) -> Integer;
-    110 tcp_gen_syncookie(Unsupported("a socket"), MemRead, ConstSize, MemRead, ConstSize) -> Integer, gpl;
+    110 tcp_gen_syncookie(AnySock, MemRead, ConstSize, MemRead, ConstSize) -> Integer, gpl;
     111 skb_output(Unsupported("an sk_buff"), ConstMapPtr, Anything, MemRead, ConstSizeOrZero) -> Integer, gpl;
     112 probe_read_user(UninitMem, ConstSizeOrZero, Anything) -> Integer, gpl;
     113 probe_read_kernel(UninitMem, ConstSizeOrZero, Anything) -> Integer, gpl;
@@ -172,23 +174,23 @@ helpers! {
     121 xdp_output(Unsupported("an xdp_buff"), ConstMapPtr, Anything, MemRead, ConstSizeOrZero) -> Integer, gpl;
     122 get_netns_cookie(CtxOrNull) -> Integer;
     123 get_current_ancestor_cgroup_id(Anything) -> Integer;
-    124 sk_assign(Ctx, Unsupported("a socket"), Anything) -> Integer;
+    124 sk_assign(Ctx, AnySock, Anything) -> Integer;
     125 ktime_get_boot_ns() -> Integer;
     126 seq_printf(Unsupported("a seq_file"), MemRead, ConstSize, MemReadOrNull, ConstSizeOrZero) -> Integer, gpl;
     127 seq_write(Unsupported("a seq_file"), MemRead, ConstSizeOrZero) -> Integer, gpl;
-    128 sk_cgroup_id(Unsupported("a socket")) -> Integer;
-    129 sk_ancestor_cgroup_id(Unsupported("a socket"), Anything) -> Integer;
+    128 sk_cgroup_id(AnySock) -> Integer;
+    129 sk_ancestor_cgroup_id(AnySock, Anything) -> Integer;
     130 ringbuf_output(ConstMapPtr, MemRead, ConstSizeOrZero, Anything) -> Integer;
     131 ringbuf_reserve(ConstMapPtr, ConstAllocSize, Anything) -> RingBufMemOrNull;
     132 ringbuf_submit(RingBufMem, Anything) -> Void;
     133 ringbuf_discard(RingBufMem, Anything) -> Void;
     134 ringbuf_query(ConstMapPtr, Anything) -> Integer;
     135 csum_level(Ctx, Anything) -> Integer;
-    136 skc_to_tcp6_sock(Unsupported("a socket")) -> Unsupported("a tcp6_sock or null");
-    137 skc_to_tcp_sock(Unsupported("a socket")) -> Unsupported("a tcp_sock or null");
-    138 skc_to_tcp_timewait_sock(Unsupported("a socket")) -> Unsupported("a tcp_timewait_sock or null");
-    139 skc_to_tcp_request_sock(Unsupported("a socket")) -> Unsupported("a tcp_request_sock or null");
-    140 skc_to_udp6_sock(Unsupported("a socket")) -> Unsupported("a udp6_sock or null");
+    136 skc_to_tcp6_sock(AnySock) -> Unsupported("a tcp6_sock or null");
+    137 skc_to_tcp_sock(AnySock) -> Unsupported("a tcp_sock or null");
+    138 skc_to_tcp_timewait_sock(AnySock) -> Unsupported("a tcp_timewait_sock or null");
+    139 skc_to_tcp_request_sock(AnySock) -> Unsupported("a tcp_request_sock or null");
+    140 skc_to_udp6_sock(AnySock) -> Unsupported("a udp6_sock or null");
     141 get_task_stack(Unsupported("a task"), UninitMem, ConstSizeOrZero, Anything) -> Integer;
     142 load_hdr_opt(Ctx, MemWrite, ConstSize, Anything) -> Integer;
     143 store_hdr_opt(Ctx, MemRead, ConstSize, Anything) -> Integer, packet;
@@ -226,7 +228,7 @@ helpers! {
     175 task_pt_regs(Unsupported("a task")) -> Unsupported("the registers of a task"), gpl;
     176 get_branch_snapshot(UninitMem, ConstSizeOrZero) -> Integer, gpl;
     177 trace_vprintk(MemRead, ConstSize, MemReadOrNull, ConstSizeOrZero) -> Integer, gpl;
-    178 skc_to_unix_sock(Unsupported("a socket")) -> Unsupported("a unix_sock or null");
+    178 skc_to_unix_sock(AnySock) -> Unsupported("a unix_sock or null");
     179 kallsyms_lookup_name(MemRead, ConstSizeOrZero, Anything, FixedMemWrite(8)) -> Integer;
     180 find_vma(Unsupported("a task"), Anything, Func, StackOrNull, Anything) -> Integer;
     181 loop(Anything, Func, StackOrNull, Anything) -> Integer;
@@ -244,7 +246,7 @@ helpers! {
     193 ima_file_hash(Unsupported("a file"), UninitMem, ConstSize) -> Integer;
     194 kptr_xchg(Unsupported("a kernel pointer in a map value"), Unsupported("a kernel pointer")) -> Unsupported("a kernel pointer or null");
     195 map_lookup_percpu_elem(ConstMapPtr, MapKey, Anything) -> MapValueOrNull;
-    196 skc_to_mptcp_sock(Unsupported("a socket")) -> Unsupported("an mptcp_sock or null");
+    196 skc_to_mptcp_sock(AnySock) -> Unsupported("an mptcp_sock or null");
     197 dynptr_from_mem(Unsupported("map memory"), ConstSizeOrZero, Anything, Unsupported("a dynptr")) -> Integer;
     198 ringbuf_reserve_dynptr(ConstMapPtr, Anything, Anything, Unsupported("a dynptr")) -> Integer;
     199 ringbuf_submit_dynptr(Unsupported("a dynptr"), Anything) -> Void;

@@ -3,7 +3,7 @@
 use bpftime_isa::{CtxFieldKind, Operand, Size};
 
 use super::region::{MemoryArgument, in_region, offset_of};
-use super::{Failure, operand};
+use super::{Failure, object, operand};
 use crate::assertion::{Access, AccessKind};
 use crate::diagnostic::Code;
 use crate::domain::stack::{self, Found};
@@ -33,6 +33,7 @@ pub(super) fn accessible(env: &Env<'_>, state: &State, access: &Access) -> Resul
     }
     match argument.pointer.kind {
         Kind::Ctx => context(env, access, &argument),
+        Kind::Object(object) => object::field(access, &argument, object),
         Kind::Stack { frame } => {
             in_region(env, state, &argument)?;
             aligned(access, &argument, "stack ", Code::StackBounds)?;
@@ -50,7 +51,7 @@ pub(super) fn accessible(env: &Env<'_>, state: &State, access: &Access) -> Resul
 
 fn atomic_place(access: &Access, argument: &MemoryArgument) -> Result<(), Failure> {
     match argument.pointer.kind {
-        Kind::Ctx | Kind::Packet | Kind::PacketMeta => Err(Failure::new(
+        Kind::Ctx | Kind::Packet | Kind::PacketMeta | Kind::Object(_) => Err(Failure::new(
             Code::AtomicAccess,
             "stack, map value or ring buffer memory for an atomic operation",
             argument.pointer.to_string(),
@@ -119,7 +120,10 @@ fn context(env: &Env<'_>, access: &Access, argument: &MemoryArgument) -> Result<
             let whole = field.offset as i64 == offset && field.size == size;
             match field.kind {
                 CtxFieldKind::Scalar | CtxFieldKind::UserPointer => Ok(()),
-                CtxFieldKind::PacketStart | CtxFieldKind::PacketEnd | CtxFieldKind::PacketMeta
+                CtxFieldKind::PacketStart
+                | CtxFieldKind::PacketEnd
+                | CtxFieldKind::PacketMeta
+                | CtxFieldKind::Object(_)
                     if whole =>
                 {
                     Ok(())

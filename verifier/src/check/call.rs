@@ -4,7 +4,7 @@ use bpftime_isa::{ArgType, HelperProto, MapDef, ProgType, Reg, RetType, helper a
 
 use super::argument_memory::{fixed_memory_aligned, memory_contents};
 use super::region::{MemoryArgument, in_region};
-use super::{Failure, map_use};
+use super::{Failure, map_use, object};
 use crate::diagnostic::Code;
 use crate::domain::state::State;
 use crate::domain::value::{Kind, Value};
@@ -14,6 +14,7 @@ use crate::env::Env;
 pub(crate) const ARGUMENT_REGS: [Reg; 5] = [Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5];
 
 const TAIL_CALL: u32 = 12;
+const LOCAL_STORAGE: u32 = 81;
 
 /// Prints `r3` to `r5`, of which its prototype says nothing.
 const TRACE_PRINTK: u32 = 6;
@@ -86,6 +87,14 @@ pub(super) fn helper(env: &Env<'_>, state: &State, id: u32) -> Result<(), Failur
             "tail_call would lead to reference leak",
         ));
     }
+    if id == LOCAL_STORAGE && state.reg(Reg::R2).as_constant() != Some(0) {
+        return Err(Failure::new(
+            Code::HelperArgument,
+            "flags 0 in r2",
+            state.reg(Reg::R2).to_string(),
+            "get_local_storage() doesn't support non-zero flags",
+        ));
+    }
     for (reg, argument) in ARGUMENT_REGS.into_iter().zip(proto.args) {
         check_argument(env, state, proto, reg, argument)?;
     }
@@ -156,7 +165,7 @@ fn unsupported(proto: &HelperProto, what: &str) -> Failure {
     )
 }
 
-fn refuse(reg: Reg, value: &Value, expected: &str) -> Failure {
+pub(super) fn refuse(reg: Reg, value: &Value, expected: &str) -> Failure {
     Failure::new(
         Code::HelperArgument,
         format!("{expected} in {reg}"),
@@ -252,6 +261,8 @@ fn check_argument(
             _ if value.as_constant() == Some(0) => Ok(()),
             _ => Err(refuse(reg, value, "fp")),
         },
+        ArgType::SockCommon | ArgType::AnySock => object::socket(state, reg),
+        ArgType::ReleasedSock => object::released_socket(state, reg),
         ArgType::Func => Err(unsupported(proto, "callbacks")),
         ArgType::Unsupported(what) => Err(unsupported(proto, what)),
         // Checked by `memory_arguments`, and sizes with the memory before them. All kinds are
@@ -383,6 +394,9 @@ pub(crate) fn memory_arguments(
             | ArgType::CtxOrNull
             | ArgType::RingBufMem
             | ArgType::ConstStr
+            | ArgType::SockCommon
+            | ArgType::AnySock
+            | ArgType::ReleasedSock
             | ArgType::Func
             | ArgType::StackOrNull
             | ArgType::Unsupported(_) => continue,

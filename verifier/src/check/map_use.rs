@@ -33,6 +33,7 @@ const PUSH: u32 = 87;
 const POP: u32 = 88;
 const PEEK: u32 = 89;
 const LOOKUP_PERCPU: u32 = 195;
+const LOCAL_STORAGE: u32 = 81;
 
 /// Whether the helper takes maps of the type (kernel `check_map_func_compatibility`). What is
 /// not listed is refused.
@@ -50,11 +51,14 @@ fn fits(map_type: MapType, helper: u32) -> bool {
         MapType::StackTrace => helper == 27,
         MapType::CgroupArray => matches!(helper, 33 | 37),
         MapType::RingBuf => matches!(helper, 130..=131 | 134),
+        MapType::CgroupStorage | MapType::PerCpuCgroupStorage => helper == LOCAL_STORAGE,
+        MapType::SkStorage => matches!(helper, 107 | 108),
         MapType::Queue | MapType::Stack => matches!(helper, PUSH | POP | PEEK),
         MapType::BloomFilter => matches!(helper, PUSH | PEEK),
-        MapType::DevMap | MapType::DevMapHash | MapType::CpuMap | MapType::XskMap => helper == 51,
-        MapType::SockMap => matches!(helper, DELETE | 52 | 53 | 60),
-        MapType::SockHash => matches!(helper, DELETE | 70..=72),
+        MapType::DevMap | MapType::DevMapHash | MapType::XskMap => matches!(helper, LOOKUP | 51),
+        MapType::CpuMap => helper == 51,
+        MapType::SockMap => matches!(helper, LOOKUP | DELETE | 52 | 53 | 60 | 82),
+        MapType::SockHash => matches!(helper, LOOKUP | DELETE | 70..=72 | 82),
         MapType::ReuseportSockArray => helper == 82,
         _ => false,
     }

@@ -5,8 +5,10 @@ mod argument_memory;
 mod call;
 mod exit;
 mod map_use;
+mod object;
 mod region;
 
+use bpftime_isa::context::Object;
 use bpftime_isa::{AluOp, CallTarget, Imm64, MapType, Operand, Reg, Width};
 
 use crate::assertion::{Access, Assertion};
@@ -241,6 +243,7 @@ fn arithmetic(
         | Kind::Packet
         | Kind::PacketMeta
         | Kind::Record { .. } => true,
+        Kind::Object(Object::FlowKeys) => added.as_constant().is_some(),
         Kind::Map { .. } => added.as_constant() == Some(0),
         _ => false,
     };

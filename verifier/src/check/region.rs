@@ -1,7 +1,7 @@
 //! Whether a range of bytes behind a pointer may be accessed.
 
 use bpftime_abi::map_type::create_flags::{BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG};
-use bpftime_isa::Reg;
+use bpftime_isa::{MapType, Reg};
 
 use super::Failure;
 use crate::diagnostic::Code;
@@ -157,6 +157,10 @@ fn map_value(env: &Env<'_>, argument: &MemoryArgument, map: u32) -> Result<(), F
     };
     if argument.writes && definition.flags & BPF_F_RDONLY_PROG != 0 {
         return forbidden("write", "BPF_F_RDONLY_PROG");
+    }
+    // Linux sets the flag on these by itself: the value is the kernel's own.
+    if argument.writes && matches!(definition.map_type, MapType::DevMap | MapType::DevMapHash) {
+        return forbidden("write", "its type");
     }
     if argument.reads && definition.flags & BPF_F_WRONLY_PROG != 0 {
         return forbidden("read", "BPF_F_WRONLY_PROG");

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use bpftime_isa::context::Object;
+
 use super::scalar::Scalar;
 
 /// A 64-bit number.
@@ -42,6 +44,8 @@ pub enum Kind {
     PacketMeta,
     /// The end of the packet.
     PacketEnd,
+    /// An object of the kernel's.
+    Object(Object),
     /// A ring buffer record.
     Record {
         /// Bytes.
@@ -174,8 +178,26 @@ impl Value {
             (Kind::PacketEnd, _) => "pkt_end",
             (Kind::Record { .. }, false) => "ringbuf_mem",
             (Kind::Record { .. }, true) => "ringbuf_mem_or_null",
+            (Kind::Object(object), nullable) => object_kind(object, nullable),
             (Kind::Func { .. }, _) => "func",
         }
+    }
+}
+
+fn object_kind(object: Object, nullable: bool) -> &'static str {
+    match (object, nullable) {
+        (Object::Socket, false) => "sock",
+        (Object::Socket, true) => "sock_or_null",
+        (Object::SockCommon, false) => "sock_common",
+        (Object::SockCommon, true) => "sock_common_or_null",
+        (Object::TcpSock, false) => "tcp_sock",
+        (Object::TcpSock, true) => "tcp_sock_or_null",
+        (Object::XdpSock, false) => "xdp_sock",
+        (Object::XdpSock, true) => "xdp_sock_or_null",
+        (Object::FlowKeys, _) => "flow_keys",
+        (Object::TraceBuffer, _) => "tp_buffer",
+        (Object::Kernel(_), false) => "ptr_",
+        (Object::Kernel(_), true) => "ptr_or_null_",
     }
 }
 

@@ -79,8 +79,9 @@ fn compared_with_null(mut state: State, value: &Value, equal: bool) -> Option<St
     }
     let (id, reference) = (value.id, value.reference);
     if equal {
-        // There is nothing to give back.
-        if reference != 0 {
+        // If it is what was acquired, there is nothing to give back. A cast of it may be null
+        // while it is not.
+        if reference != 0 && reference == id {
             state.references.retain(|held| held.id != reference);
         }
         state.change_values(
@@ -103,7 +104,11 @@ fn compared_with_null(mut state: State, value: &Value, equal: bool) -> Option<St
 fn never_null(value: &Value) -> bool {
     let memory = matches!(
         value.kind,
-        Kind::Ctx | Kind::Stack { .. } | Kind::MapValue { .. } | Kind::Record { .. }
+        Kind::Ctx
+            | Kind::Stack { .. }
+            | Kind::MapValue { .. }
+            | Kind::Record { .. }
+            | Kind::Object(_)
     );
     memory && value.offset().as_constant() == Some(0)
 }

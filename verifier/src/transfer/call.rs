@@ -1,6 +1,7 @@
 //! Effects of helpers.
 
-use bpftime_isa::{ArgType, HelperProto, Reg, RetType, helper as table};
+use bpftime_isa::context::Object;
+use bpftime_isa::{ArgType, HelperProto, MapType, Reg, RetType, helper as table};
 
 use super::{Notes, memory};
 use crate::check::{ARGUMENT_REGS, Failure, map_argument, memory_arguments};
@@ -30,18 +31,24 @@ pub(super) fn helper(
     }
     let result = match proto.ret {
         RetType::Integer => Value::scalar(result_range(state, proto)),
-        RetType::MapValueOrNull => match map {
-            Some(map) => Value {
-                nullable: true,
-                id: notes.fresh_id(),
-                ..Value::pointer(match env.held_by(map) {
-                    Some(map) => Kind::Map { map },
-                    None => Kind::MapValue { map },
-                })
-            },
+        RetType::MapValueOrNull => looked_up(env, notes, state, slot, map),
+        RetType::MapValue => match map {
+            Some(map) => Value::pointer(Kind::MapValue { map }),
             None => Value::any(),
         },
         RetType::RingBufMemOrNull => record(notes, state, slot, &proto.args),
+        RetType::AcquiredOrNull(object) => acquired(notes, state, slot, Kind::Object(object)),
+        RetType::CastOrNull(object) => Value {
+            nullable: true,
+            id: notes.fresh_id(),
+            reference: state.reg(Reg::R1).reference,
+            ..Value::pointer(Kind::Object(object))
+        },
+        RetType::ObjectOrNull(object) => Value {
+            nullable: true,
+            id: notes.fresh_id(),
+            ..Value::pointer(Kind::Object(object))
+        },
         RetType::Void | RetType::Unsupported(_) => Value::uninit(),
     };
     // Where bits of pointers may be seen, what was a pointer is still some number.
@@ -53,7 +60,7 @@ pub(super) fn helper(
     if let Some(position) = proto
         .args
         .iter()
-        .position(|argument| *argument == ArgType::RingBufMem)
+        .position(|argument| matches!(argument, ArgType::RingBufMem | ArgType::ReleasedSock))
     {
         let reference = state.reg(ARGUMENT_REGS[position]).reference;
         if reference != 0 {
@@ -110,12 +117,43 @@ fn record(notes: &mut Notes, state: &mut State, slot: u32, args: &[ArgType; 5]) 
     let Some(size) = size else {
         return Value::any();
     };
+    acquired(notes, state, slot, Kind::Record { size })
+}
+
+/// What a lookup in the map finds: a value, another map, a socket.
+fn looked_up(
+    env: &Env<'_>,
+    notes: &mut Notes,
+    state: &mut State,
+    slot: u32,
+    map: Option<u32>,
+) -> Value {
+    let Some(index) = map else {
+        return Value::any();
+    };
+    let kind = match (env.map(index).map(|map| map.map_type), env.held_by(index)) {
+        (_, Some(held)) => Kind::Map { map: held },
+        (Some(MapType::SockMap | MapType::SockHash), _) => {
+            return acquired(notes, state, slot, Kind::Object(Object::Socket));
+        }
+        (Some(MapType::XskMap), _) => Kind::Object(Object::XdpSock),
+        _ => Kind::MapValue { map: index },
+    };
+    Value {
+        nullable: true,
+        id: notes.fresh_id(),
+        ..Value::pointer(kind)
+    }
+}
+
+/// Something that was acquired, or null.
+fn acquired(notes: &mut Notes, state: &mut State, slot: u32, kind: Kind) -> Value {
     let id = notes.fresh_id();
     state.references.push(Reference { id, slot });
     Value {
         nullable: true,
         id,
         reference: id,
-        ..Value::pointer(Kind::Record { size })
+        ..Value::pointer(kind)
     }
 }

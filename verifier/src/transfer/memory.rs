@@ -116,10 +116,12 @@ fn loaded(
                 Some(CtxFieldKind::PacketStart) => Value::pointer(Kind::Packet),
                 Some(CtxFieldKind::PacketEnd) => Value::pointer(Kind::PacketEnd),
                 Some(CtxFieldKind::PacketMeta) => Value::pointer(Kind::PacketMeta),
-                Some(
-                    CtxFieldKind::Scalar | CtxFieldKind::UserPointer | CtxFieldKind::Object(_),
-                )
-                | None => unknown,
+                Some(CtxFieldKind::Object(to)) => Value {
+                    nullable: to.nullable,
+                    id: if to.nullable { notes.fresh_id() } else { 0 },
+                    ..Value::pointer(Kind::Object(to.object))
+                },
+                Some(CtxFieldKind::Scalar | CtxFieldKind::UserPointer) | None => unknown,
             }
         }
         Kind::MapValue { map } => frozen_bytes(env, map, offset, bytes).unwrap_or(unknown),

@@ -138,6 +138,9 @@ impl Argument {
                 Ok(())
             }
             ArgType::ConstStr => Err(ArgumentProblem::Unsupported("a constant string")),
+            ArgType::SockCommon | ArgType::AnySock | ArgType::ReleasedSock => {
+                Err(ArgumentProblem::Unsupported("a socket"))
+            }
             ArgType::Func | ArgType::StackOrNull => Err(ArgumentProblem::Unsupported("a callback")),
             ArgType::Unsupported(what) => Err(ArgumentProblem::Unsupported(what)),
         }

@@ -1,0 +1,106 @@
+//! Objects of the kernel's that programs hold pointers to: sockets, flow keys.
+//!
+//! A pointer to one is got from the context or from a helper, never computed. Its fields are read
+//! through the view that Linux gives of it, whose layout says which bytes may be read and written;
+//! nothing is known of what they hold. A pointer got from a helper that acquires carries the
+//! identity of the resource ([`Value::reference`]), and so do the pointers that casts make of it;
+//! giving the resource back makes all of them unusable at once, on the stack too.
+
+use bpftime_isa::context::Object;
+use bpftime_isa::{CtxFieldKind, Reg};
+
+use super::{Failure, region::MemoryArgument};
+use crate::assertion::{Access, AccessKind};
+use crate::diagnostic::Code;
+use crate::domain::state::State;
+use crate::domain::value::{Kind, Value};
+
+/// Whether fields of the object may be accessed so.
+pub(super) fn field(
+    access: &Access,
+    argument: &MemoryArgument,
+    object: Object,
+) -> Result<(), Failure> {
+    let pointer = &argument.pointer;
+    let number = access.base.index();
+    if pointer.nullable {
+        return Err(Failure::new(
+            Code::PossibleNull,
+            format!("a pointer in {} that was compared with 0", access.base),
+            pointer.to_string(),
+            format!("R{number} invalid mem access '{}'", pointer.kernel_kind()),
+        ));
+    }
+    let size = access.size.bytes();
+    let found = argument
+        .offset()
+        .as_constant()
+        .zip(object.layout())
+        .and_then(|(offset, layout)| match access.kind {
+            AccessKind::Read => layout.readable(offset as i64, size),
+            AccessKind::Write => layout.writable(offset as i64, size),
+            AccessKind::Atomic { .. } => None,
+        });
+    match found.map(|field| field.kind) {
+        Some(CtxFieldKind::Scalar) => Ok(()),
+        _ if access.kind.writes() => Err(Failure::new(
+            Code::ObjectAccess,
+            format!("a field of {} that may be written so", object_name(object)),
+            format!("{size} bytes at offset {} of {pointer}", access.off),
+            format!("R{number} cannot write into {}", pointer.kernel_kind()),
+        )),
+        _ => Err(Failure::new(
+            Code::ObjectAccess,
+            format!("a field of {} that may be read so", object_name(object)),
+            format!("{size} bytes at offset {} of {pointer}", access.off),
+            format!(
+                "R{number} invalid {} access off={} size={size}",
+                pointer.kernel_kind(),
+                access.off
+            ),
+        )),
+    }
+}
+
+fn object_name(object: Object) -> &'static str {
+    match object {
+        Object::Kernel(name) => name,
+        Object::TraceBuffer => "the tracepoint's buffer",
+        _ => object.layout().map_or("the object", |layout| layout.name),
+    }
+}
+
+/// Whether the value is a socket, of any view.
+fn is_socket(value: &Value) -> bool {
+    matches!(
+        value.kind,
+        Kind::Object(Object::Socket | Object::SockCommon | Object::TcpSock | Object::XdpSock)
+    )
+}
+
+/// Whether the register holds a socket for a helper.
+pub(super) fn socket(state: &State, reg: Reg) -> Result<(), Failure> {
+    let value = state.reg(reg);
+    if is_socket(value) && !value.nullable {
+        return Ok(());
+    }
+    Err(super::call::refuse(reg, value, "sock"))
+}
+
+/// Whether the register holds a socket that was acquired, to be given back.
+pub(super) fn released_socket(state: &State, reg: Reg) -> Result<(), Failure> {
+    socket(state, reg)?;
+    let value = state.reg(reg);
+    if value.reference != 0 {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Code::HelperArgument,
+        format!("a socket in {reg} that a helper acquired and that was not given back"),
+        value.to_string(),
+        format!(
+            "R{} must be referenced when passed to release function",
+            reg.index()
+        ),
+    ))
+}
