@@ -14,6 +14,7 @@ use super::site::{self, Module};
 use super::{Injection, inside};
 use crate::error::{Error, Result};
 use crate::patch::{self, Change, Outcome};
+use crate::process::Status;
 use crate::target::{Stopped, Target};
 use crate::trampoline::{self, BuildError, Patch, SitePlan, Trampoline};
 
@@ -203,16 +204,17 @@ impl Injection {
             return Ok(old.index);
         }
         let pid = stopped.target().pid();
-        if returns && self.shadow_stack {
+        let live = self.hooks.values().filter(|h| !h.retired);
+        let plan = site::plan(stopped, spec.module, (spec.offset, address), returns, live)?;
+        if Status::read(pid)?.shadow_stack
+            && let Some(what) = plan.breaks_shadow_stacks(returns)
+        {
             return Err(Error::Site {
                 pid,
                 address,
-                reason: "the process has a hardware shadow stack, so returns cannot be probed"
-                    .into(),
+                reason: format!("the process has a hardware shadow stack, so {what}"),
             });
         }
-        let live = self.hooks.values().filter(|h| !h.retired);
-        let plan = site::plan(stopped, spec.module, (spec.offset, address), returns, live)?;
         let index = self.free_index().ok_or_else(|| Error::Site {
             pid,
             address,

@@ -69,7 +69,6 @@ pub struct Injection {
     programs: programs::Programs,
     links: BTreeMap<u64, Vec<(usize, usize)>>,
     next_link: u64,
-    shadow_stack: bool,
     /// [`Config::flags`] as the process has them.
     config_flags: u32,
     /// [`Config::tid_offset`] as the process has it.
@@ -132,7 +131,6 @@ impl Injection {
             programs: programs::Programs::default(),
             links: BTreeMap::new(),
             next_link: 1,
-            shadow_stack: status.shadow_stack,
             config_flags: config_flags(&status),
             tid_offset: 0,
         };

@@ -168,6 +168,8 @@ impl Target {
 
     /// Writes memory that the process itself may write; all of `bytes` or an error.
     pub fn write(&self, address: u64, bytes: &[u8]) -> Result<()> {
+        // As long as it has not ended, its pid is nobody else's.
+        self.check_alive()?;
         memory::write(self.pid, address, bytes)
     }
 }

@@ -90,6 +90,18 @@ impl SitePlan {
             .last()
             .map_or(self.address, Instruction::next_ip)
     }
+
+    /// What cannot be done where the processor keeps return addresses of its own, with the reason.
+    /// A call that is displaced is a push and a jump, of which the processor knows nothing.
+    pub fn breaks_shadow_stacks(&self, returns: bool) -> Option<&'static str> {
+        if returns {
+            Some("returns cannot be probed")
+        } else if self.displaced.iter().any(super::relocate::is_near_call) {
+            Some("a function that begins with a call cannot be probed")
+        } else {
+            None
+        }
+    }
 }
 
 fn finish(site: &Site<'_>, jump: Jump, len: usize, displaced: Vec<Instruction>) -> SitePlan {
@@ -255,4 +267,30 @@ fn island(site: &Site<'_>, padding: usize) -> Option<Padding> {
         let offset = bytes.len().checked_sub(NEAR_JUMP)?;
         take(&bytes[offset..], start + offset as u64)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shadow_stack_forbids() {
+        let plan_of = |code: &[u8]| {
+            plan(&Site {
+                address: 0x1000,
+                code,
+                padding_after: &[],
+                padding_before: &[],
+                entries: &[],
+            })
+            .expect("can be patched")
+        };
+        // call; ret
+        let calls = plan_of(&[0xe8, 0, 1, 0, 0, 0xc3]);
+        assert!(calls.breaks_shadow_stacks(false).is_some());
+        // mov eax, 1; call; ret
+        let plain = plan_of(&[0xb8, 1, 0, 0, 0, 0xe8, 0, 1, 0, 0, 0xc3]);
+        assert!(plain.breaks_shadow_stacks(false).is_none());
+        assert!(plain.breaks_shadow_stacks(true).is_some());
+    }
 }
