@@ -123,14 +123,17 @@ fn read(request: &Request<'_>, attr: &Attr, batch: &Batch, delete: bool) -> Answ
     let mut done = 0;
     let mut ended = false;
     while done < batch.count {
+        let to = batch.value_address(done);
         let element = batch.map.next_element(last.as_deref(), |key| {
             if delete {
-                batch.map.lookup_and_delete(key)
-            } else {
-                batch.map.lookup(key)
+                let value = batch.map.lookup_and_delete(key)?;
+                return request.call.write(to, &value);
             }
+            batch.map.lookup_pieces(key, |offset, piece| {
+                request.call.write(to.wrapping_add(offset), piece)
+            })
         });
-        let (next, value) = match element {
+        let (next, ()) = match element {
             Err(Errno::ENOENT) => {
                 ended = true;
                 break;
@@ -138,7 +141,6 @@ fn read(request: &Request<'_>, attr: &Attr, batch: &Batch, delete: bool) -> Answ
             other => other?,
         };
         request.call.write(batch.key_address(done), &next)?;
-        request.call.write(batch.value_address(done), &value)?;
         done += 1;
         last = if delete { None } else { Some(next) };
     }
@@ -164,16 +166,13 @@ pub fn update(request: &Request<'_>, attr: &Attr) -> Answer {
     let batch = Batch::new(request, attr)?;
     check_writable(&batch.map)?;
     let flags = attr.u64(field::ELEM_FLAGS);
-    let (key_size, value_size) = (
-        batch.map.geometry().key_size as usize,
-        batch.map.geometry().user_value_size(),
-    );
+    let key_size = batch.map.geometry().key_size as usize;
     each(request, &batch, |index| {
         let key = request.call.read_vec(batch.key_address(index), key_size)?;
-        let value = request
-            .call
-            .read_vec(batch.value_address(index), value_size)?;
-        batch.map.update(&key, &value, flags)
+        let from = batch.value_address(index);
+        batch.map.update_pieces(&key, flags, |offset, piece| {
+            request.call.read(from.wrapping_add(offset), piece)
+        })
     })
 }
 

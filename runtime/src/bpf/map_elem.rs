@@ -60,8 +60,10 @@ pub fn lookup(request: &Request<'_>, attr: &Attr) -> Answer {
     let map = map_of(request, attr.i32(0))?;
     check_readable(&map)?;
     let key = read_key(request, &map, attr.u64(8))?;
-    let value = map.lookup(&key)?;
-    request.call.write(attr.u64(16), &value)?;
+    let to = attr.u64(16);
+    map.lookup_pieces(&key, |offset, piece| {
+        request.call.write(to.wrapping_add(offset), piece)
+    })?;
     Ok(Reply::Value(0))
 }
 
@@ -75,13 +77,16 @@ pub fn update(request: &Request<'_>, attr: &Attr) -> Answer {
         return Err(Errno::EINVAL);
     }
     let key = read_key(request, &map, attr.u64(8))?;
-    let value = request
-        .call
-        .read_vec(attr.u64(16), map.geometry().user_value_size())?;
+    let from = attr.u64(16);
     if map.geometry().map_type == MapType::PerfEventArray {
+        let value = request
+            .call
+            .read_vec(from, map.geometry().user_value_size())?;
         return super::perf::store_ring(request, &map, &key, &value);
     }
-    map.update(&key, &value, flags)?;
+    map.update_pieces(&key, flags, |offset, piece| {
+        request.call.read(from.wrapping_add(offset), piece)
+    })?;
     Ok(Reply::Value(0))
 }
 

@@ -1,4 +1,8 @@
 //! Maps as the broker holds them.
+//!
+//! [`large`]: values piece by piece.
+
+pub mod large;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,6 +25,8 @@ use crate::sys::mapping::{Mapping, mappings_of};
 
 /// How many keys in a row may vanish before they are read.
 const MAX_VANISHED: u32 = 1 << 16;
+/// Most bytes of a read-only map that verification looks into.
+const MAX_KNOWN: u32 = 16 << 20;
 
 /// What a tool said about a map besides its geometry.
 #[derive(Debug, Default)]
@@ -233,16 +239,21 @@ impl Map {
     }
 
     /// The definition that verification sees. The contents are part of it only if nobody can
-    /// change them any more.
+    /// change them any more, and if they are not too long.
     pub fn definition(&self) -> MapDef {
         let geometry = self.geometry();
         let read_only = geometry.flags & BPF_F_RDONLY_PROG != 0;
         let frozen = self.is_frozen() && read_only;
         let initial = match &self.data {
-            Some(data) if frozen && geometry.map_type == MapType::Array => data
-                .mapping
-                .read(0, geometry.value_size as usize)
-                .map(Arc::from),
+            Some(data)
+                if frozen
+                    && geometry.map_type == MapType::Array
+                    && geometry.value_size <= MAX_KNOWN =>
+            {
+                data.mapping
+                    .read(0, geometry.value_size as usize)
+                    .map(Arc::from)
+            }
             _ => None,
         };
         MapDef {
@@ -314,11 +325,11 @@ impl Map {
     /// The first element after `key`, the first of all without, that `read` finds; it gives the
     /// value of a key. Keys that are deleted between the two steps are passed over. `EINTR` if
     /// that does not end: a process that has the map can write keys where no lookup finds them.
-    pub fn next_element(
+    pub fn next_element<T>(
         &self,
         key: Option<&[u8]>,
-        read: impl Fn(&[u8]) -> Result<Vec<u8>, Errno>,
-    ) -> Result<(Vec<u8>, Vec<u8>), Errno> {
+        read: impl Fn(&[u8]) -> Result<T, Errno>,
+    ) -> Result<(Vec<u8>, T), Errno> {
         let mut next = self.next_key(key)?;
         for _ in 0..MAX_VANISHED {
             match read(&next) {

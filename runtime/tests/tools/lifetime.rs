@@ -91,3 +91,24 @@ pub(crate) fn a_tool_gives_its_own_exit_code() -> Result<(), Skipped> {
     }
     Ok(())
 }
+
+/// Values are copied piece by piece, however long they are.
+pub(crate) fn long_values_take_no_memory_of_the_broker() -> Result<(), Skipped> {
+    /// The values of `large_value.c` have 160 MiB.
+    const MOST_KB: u64 = 80 << 10;
+    let stage = Stage::new();
+    stage.program("large_value")?;
+    let mut tool = Talk::start(&mut stage.bpftime(&["load", "./large_value"]));
+    assert_eq!(tool.line(), "ok");
+    let output = finish(&mut stage.bpftime(&["broker-pid"]));
+    let pid = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"))
+        .and_then(|number| number.parse::<u64>().ok())
+        .expect("a number");
+    assert!(peak < MOST_KB, "the broker has used {peak} kB");
+    assert_eq!(tool.code(), Some(0));
+    Ok(())
+}

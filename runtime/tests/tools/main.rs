@@ -28,7 +28,7 @@ pub(crate) struct Skipped(pub(crate) String);
 
 type Test = fn() -> Result<(), Skipped>;
 
-const TESTS: [(&str, Test); 12] = [
+const TESTS: &[(&str, Test)] = &[
     (
         "calls_agree_with_the_kernel",
         agreement::calls_agree_with_the_kernel,
@@ -54,6 +54,10 @@ const TESTS: [(&str, Test); 12] = [
     (
         "the_broker_survives_random_calls",
         hostile::the_broker_survives_random_calls,
+    ),
+    (
+        "long_values_take_no_memory_of_the_broker",
+        lifetime::long_values_take_no_memory_of_the_broker,
     ),
     (
         "bpftool_sees_the_objects",
