@@ -1,13 +1,22 @@
 //! Bit vectors: what the scalar domains are generic over.
 //!
 //! The domains run on `u64` and `u32`. Tests run the very same code on 8 and 4 bits, where every
-//! case can be tried, and a proof can run it on solver terms: comparisons return a plain `bool`,
-//! so a symbolic instance decides (and forks) inside them, and values are `Copy`.
+//! case can be tried, and `proofs` runs it on terms of a solver, for all numbers at once:
+//! comparisons return a plain `bool`, so that a term decides (and forks) inside them, and a
+//! function without side effects may say so ([`BitVec::apart`]) to have its forks explored on
+//! their own.
 
 /// A fixed-width bit vector with wrapping arithmetic.
-pub trait BitVec: Copy + core::fmt::Debug {
+pub trait BitVec: Copy + core::fmt::Debug + 'static {
     /// Width in bits.
     const BITS: u32;
+
+    /// Calls a function that has no side effects. For numbers that is all; a proof explores the
+    /// branches in it apart from those of the caller.
+    #[inline(always)]
+    fn apart<T: Copy + 'static>(f: impl Fn() -> T) -> T {
+        f()
+    }
 
     /// The low bits of a number.
     fn constant(value: u64) -> Self;
@@ -75,20 +84,24 @@ pub trait BitVec: Copy + core::fmt::Debug {
         Self::zero().sub(self)
     }
     /// The lesser of two, unsigned.
+    #[inline]
     fn umin(self, other: Self) -> Self {
-        if other.ult(self) { other } else { self }
+        Self::apart(|| if other.ult(self) { other } else { self })
     }
     /// The greater of two, unsigned.
+    #[inline]
     fn umax(self, other: Self) -> Self {
-        if self.ult(other) { other } else { self }
+        Self::apart(|| if self.ult(other) { other } else { self })
     }
     /// The lesser of two, signed.
+    #[inline]
     fn smin(self, other: Self) -> Self {
-        if other.slt(self) { other } else { self }
+        Self::apart(|| if other.slt(self) { other } else { self })
     }
     /// The greater of two, signed.
+    #[inline]
     fn smax(self, other: Self) -> Self {
-        if self.slt(other) { other } else { self }
+        Self::apart(|| if self.slt(other) { other } else { self })
     }
     /// Copies the highest set bit to all lower positions: the least `2^k - 1` that is not less.
     fn smear(self) -> Self {

@@ -1,0 +1,24 @@
+//! z3 proofs of the verifier's scalar domains, for all inputs, on the code that runs.
+//!
+//! - [`term`]: bit vectors that stand for all numbers at once
+//! - `driver`: explores what code does on them
+//! - `shape`: what the domains' functions return, as terms
+//! - `solve`: questions to z3
+//! - [`machine`]: what claims are written in
+//! - [`symbolic`], [`replay`]: the machines on which they are proved, and tried with numbers
+//! - [`spec`]: what it means to be in an abstract value
+//! - [`claims`]: what is claimed
+//! - [`broken`]: wrong versions that have to be refuted
+//! - [`report`]: proves them and prints a table
+
+pub mod broken;
+pub mod claims;
+mod driver;
+pub mod machine;
+pub mod replay;
+pub mod report;
+mod shape;
+mod solve;
+pub mod spec;
+pub mod symbolic;
+pub mod term;

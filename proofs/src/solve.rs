@@ -1,0 +1,181 @@
+//! Questions to z3.
+
+use std::collections::HashMap;
+
+use z3::ast::{BV, Bool};
+use z3::{Params, SatResult, Solver};
+
+use crate::machine::Truth;
+use crate::term::{Op, Prop, node};
+
+/// Answer to whether something always holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Answer {
+    Always,
+    /// Not for these values of the inputs.
+    Not(Vec<u64>),
+    /// z3 gave up within its limit.
+    Unknown,
+}
+
+#[derive(Clone)]
+enum Ast {
+    Bits(BV),
+    Truth(Bool),
+}
+
+/// Terms as z3 knows them, and two solvers: one that keeps the path for the many questions of
+/// which way is possible, and a new one for each question that matters.
+pub(crate) struct Oracle {
+    asts: HashMap<u32, Ast>,
+    paths: Solver,
+    asserted: Vec<Prop>,
+    limit: u32,
+    /// Questions asked.
+    pub(crate) asked: u64,
+}
+
+/// z3's resource units for a question of which way is possible. Giving up is harmless: both are.
+const PATH_LIMIT: u32 = 2_000_000;
+
+impl Oracle {
+    /// `limit` in z3's resource units, for each question that matters.
+    pub(crate) fn new(limit: u32) -> Self {
+        let paths = Solver::new();
+        limited(&paths, PATH_LIMIT);
+        Self {
+            asts: HashMap::new(),
+            paths,
+            asserted: Vec::new(),
+            limit,
+            asked: 0,
+        }
+    }
+
+    /// Whether the path can be gone on with.
+    pub(crate) fn possible(&mut self, path: &[Prop], next: Prop) -> bool {
+        let common = path
+            .iter()
+            .zip(&self.asserted)
+            .take_while(|(a, b)| a == b)
+            .count();
+        self.paths
+            .pop(u32::try_from(self.asserted.len() - common).expect("a short path"));
+        self.asserted.truncate(common);
+        for prop in &path[common..] {
+            let ast = self.truth(*prop);
+            self.paths.push();
+            self.paths.assert(&ast);
+            self.asserted.push(*prop);
+        }
+        let ast = self.truth(next);
+        self.asked += 1;
+        self.paths.push();
+        self.paths.assert(&ast);
+        let answer = self.paths.check();
+        self.paths.pop(1);
+        answer != SatResult::Unsat
+    }
+
+    /// Whether what is claimed holds on the path, for all inputs.
+    pub(crate) fn always(&mut self, path: &[Prop], claimed: Prop, inputs: &[u32]) -> Answer {
+        if claimed.as_literal() == Some(true) {
+            return Answer::Always;
+        }
+        let solver = Solver::new_for_logic("QF_BV").expect("z3 knows QF_BV");
+        limited(&solver, self.limit);
+        for prop in path {
+            solver.assert(self.truth(*prop));
+        }
+        solver.assert(self.truth(claimed.negation()));
+        self.asked += 1;
+        match solver.check() {
+            SatResult::Unsat => Answer::Always,
+            SatResult::Unknown => Answer::Unknown,
+            SatResult::Sat => {
+                let model = solver.get_model().expect("a model of what is satisfiable");
+                let value = |input: &u32| {
+                    let ast = self.bits(*input);
+                    let value = model.eval(&ast, true).and_then(|value| value.as_u64());
+                    value.expect("a model gives numbers")
+                };
+                Answer::Not(inputs.iter().map(value).collect())
+            }
+        }
+    }
+
+    fn truth(&mut self, prop: Prop) -> Bool {
+        match self.ast(prop.0) {
+            Ast::Truth(ast) => ast,
+            Ast::Bits(_) => unreachable!("a truth value"),
+        }
+    }
+
+    fn bits(&mut self, number: u32) -> BV {
+        match self.ast(number) {
+            Ast::Bits(ast) => ast,
+            Ast::Truth(_) => unreachable!("a bit vector"),
+        }
+    }
+
+    fn ast(&mut self, number: u32) -> Ast {
+        if let Some(known) = self.asts.get(&number) {
+            return known.clone();
+        }
+        let made = self.make(number);
+        self.asts.insert(number, made.clone());
+        made
+    }
+
+    fn make(&mut self, number: u32) -> Ast {
+        let term = node(number);
+        let [a, b, c] = term.args;
+        if term.width == 0 {
+            return Ast::Truth(match term.op {
+                Op::Const => Bool::from_bool(term.value == 1),
+                Op::Var => Bool::new_const(format!("p{}", term.value)),
+                Op::Eq => self.bits(a).eq(self.bits(b)),
+                Op::Ult => self.bits(a).bvult(self.bits(b)),
+                Op::Slt => self.bits(a).bvslt(self.bits(b)),
+                Op::Negation => self.truth(Prop(a)).not(),
+                Op::Both => Bool::and(&[self.truth(Prop(a)), self.truth(Prop(b))]),
+                _ => unreachable!("no truth value: {term:?}"),
+            });
+        }
+        Ast::Bits(match term.op {
+            Op::Const => BV::from_u64(term.value, term.width),
+            Op::Var => BV::new_const(format!("x{}", term.value), term.width),
+            Op::Add => self.bits(a).bvadd(self.bits(b)),
+            Op::Sub => self.bits(a).bvsub(self.bits(b)),
+            Op::Mul => self.bits(a).bvmul(self.bits(b)),
+            Op::Udiv => self.bits(a).bvudiv(self.bits(b)),
+            Op::Urem => self.bits(a).bvurem(self.bits(b)),
+            Op::Sdiv => {
+                let (x, y) = (self.bits(a), self.bits(b));
+                let zero = BV::from_u64(0, term.width);
+                y.eq(&zero).ite(&zero, &x.bvsdiv(&y))
+            }
+            // In SMT-LIB too the remainder of a division by zero is the dividend.
+            Op::Srem => self.bits(a).bvsrem(self.bits(b)),
+            Op::And => self.bits(a).bvand(self.bits(b)),
+            Op::Or => self.bits(a).bvor(self.bits(b)),
+            Op::Xor => self.bits(a).bvxor(self.bits(b)),
+            Op::Not => self.bits(a).bvnot(),
+            Op::Shl => self.bits(a).bvshl(self.bits(b)),
+            Op::Lshr => self.bits(a).bvlshr(self.bits(b)),
+            Op::Ashr => self.bits(a).bvashr(self.bits(b)),
+            Op::Ite => self.truth(Prop(a)).ite(&self.bits(b), &self.bits(c)),
+            Op::Low => self.bits(a).extract(term.width - 1, 0),
+            Op::Extend => self.bits(a).zero_ext(term.width - node(a).width),
+            Op::Eq | Op::Ult | Op::Slt | Op::Negation | Op::Both => {
+                unreachable!("no bit vector: {term:?}")
+            }
+        })
+    }
+}
+
+fn limited(solver: &Solver, units: u32) {
+    let mut params = Params::new();
+    params.set_u32("rlimit", units);
+    solver.set_params(&params);
+}

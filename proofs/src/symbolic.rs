@@ -1,0 +1,33 @@
+//! Claims on terms: for all inputs.
+
+use crate::driver;
+use crate::machine::{Machine, SpecWord};
+use crate::term::{Prop, Term};
+
+/// A machine whose inputs are unknowns.
+#[derive(Clone, Copy, Debug)]
+pub struct Symbolic;
+
+impl<const N: u32, const H: u32> Machine<Term<N>> for Symbolic
+where
+    Term<N>: SpecWord<Prop = Prop> + bpftime_verifier::domain::bits::Word<Half = Term<H>>,
+{
+    fn wide(&mut self) -> Term<N> {
+        Term(driver::input(N))
+    }
+    fn half(&mut self) -> Term<H> {
+        Term(driver::input(H))
+    }
+    fn assume(&mut self, condition: Prop) {
+        driver::assume(condition);
+    }
+    fn show(&mut self, what: &'static str, condition: Prop) {
+        driver::show(what, condition);
+    }
+    fn follow(&mut self, number: Term<N>) {
+        driver::follow(N, number.0);
+    }
+    fn follow_half(&mut self, number: Term<H>) {
+        driver::follow(H, number.0);
+    }
+}
