@@ -1,8 +1,14 @@
-//! Prototypes of helper functions.
+//! Prototypes of helper functions, and which programs may call them.
 
+mod offers;
+mod set;
 mod table;
+mod variants;
 
+pub use offers::{Caller, Unavailable, available};
+pub use set::HelperSet;
 pub use table::PROTOS;
+pub use variants::{VARIANTS, Variant};
 
 /// What a helper expects in an argument register (kernel `enum bpf_arg_type`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -110,13 +116,30 @@ pub struct HelperProto {
     pub ret: RetType,
     /// Only for programs under a licence compatible with the GPL.
     pub gpl_only: bool,
+    /// May sleep: only for programs that may (`BPF_F_SLEEPABLE`).
+    pub sleeps: bool,
     /// Packet pointers are invalid after the call (`bpf_helper_changes_pkt_data`). `tail_call` is
     /// not marked, because the caller goes on only if nothing was called; but a subprogram that
     /// calls it can return to its caller with the packet moved and any value in `r0`.
     pub changes_packet: bool,
 }
 
-/// The prototype of the helper with the number.
+impl HelperProto {
+    /// Whether an argument is the context, or may be.
+    pub const fn takes_context(&self) -> bool {
+        let mut index = 0;
+        while index < self.args.len() {
+            if matches!(self.args[index], ArgType::Ctx | ArgType::CtxOrNull) {
+                return true;
+            }
+            index += 1;
+        }
+        false
+    }
+}
+
+/// The prototype of the helper with the number, as most types of programs get it; [`available`]
+/// knows the others.
 pub fn proto(id: u32) -> Option<&'static HelperProto> {
     // The table has no gaps and begins at 1.
     PROTOS.get((id as usize).checked_sub(1)?)

@@ -10,6 +10,7 @@
 //! - [`prog_type`]: program and attach types with the kernel's numbers
 //! - [`context`]: layouts of the contexts that programs are called with
 //! - [`helper`]: prototypes of helper functions
+//! - [`returns`]: what programs may return
 //! - [`section`]: names of ELF sections and what programs in them are
 #![forbid(unsafe_code)]
 
@@ -26,6 +27,7 @@ mod opcode;
 pub mod prog_type;
 pub mod program;
 pub mod reg;
+pub mod returns;
 pub mod section;
 
 pub use bpftime_abi::MapType;
@@ -41,4 +43,5 @@ pub use map::{MapDef, MapField, MapFieldKind};
 pub use prog_type::{AttachType, ProgType};
 pub use program::{LineInfo, Program, Subprogram};
 pub use reg::Reg;
+pub use returns::ReturnRange;
 pub use section::{SectionDef, SectionKind};

@@ -1,5 +1,6 @@
 //! The table: every helper of Linux 6.18 (`___BPF_FUNC_MAPPER` in `uapi/linux/bpf.h`), with the
-//! `bpf_func_proto` that tracing, XDP and traffic control programs get.
+//! `bpf_func_proto` that tracing, XDP and traffic control programs get. What other types get instead is
+//! in [`super::variants`], who gets what in [`super::offers`].
 //!
 //! A helper that takes or gives kernel objects (sockets, tasks, dynptrs, timers) has
 //! `Unsupported` where its prototype leaves the enums.
@@ -7,7 +8,8 @@
 use super::{ArgType, HelperProto, RetType};
 
 /// `number name(arguments) -> result, attributes;` where the attributes are `gpl` (only for
-/// programs under a GPL-compatible licence) and `packet` (moves or resizes the packet).
+/// programs under a GPL-compatible licence), `packet` (moves or resizes the packet) and `sleeps` (only
+/// for programs that may sleep).
 macro_rules! helpers {
     ($($id:literal $name:ident ($($arg:ident $(($detail:expr))?),*) -> $ret:ident $(($what:expr))?
         $(, $attribute:ident)*;)*) => {
@@ -19,12 +21,13 @@ macro_rules! helpers {
             ret: RetType::$ret $(($what))?,
             gpl_only: has(&[$(stringify!($attribute)),*], "gpl"),
             changes_packet: has(&[$(stringify!($attribute)),*], "packet"),
+            sleeps: has(&[$(stringify!($attribute)),*], "sleeps"),
         }),*];
     };
 }
 
 /// Fills up with [`ArgType::None`].
-const fn args(given: &[ArgType]) -> [ArgType; 5] {
+pub(super) const fn args(given: &[ArgType]) -> [ArgType; 5] {
     let mut all = [ArgType::None; 5];
     let mut index = 0;
     while index < given.len() {
@@ -198,7 +201,7 @@ helpers! {
     145 inode_storage_get(ConstMapPtr, Unsupported("an inode"), MapValueOrNull, Anything) -> MapValueOrNull;
     146 inode_storage_delete(ConstMapPtr, Unsupported("an inode")) -> Integer;
     147 d_path(Unsupported("a path"), MemWrite, ConstSizeOrZero) -> Integer;
-    148 copy_from_user(UninitMem, ConstSizeOrZero, Anything) -> Integer;
+    148 copy_from_user(UninitMem, ConstSizeOrZero, Anything) -> Integer, sleeps;
     149 snprintf_btf(MemWrite, ConstSize, MemRead, ConstSize, Anything) -> Integer;
     150 seq_printf_btf(Unsupported("a seq_file"), MemRead, ConstSizeOrZero, Anything) -> Integer, gpl;
     151 skb_cgroup_classid(Ctx) -> Integer;
@@ -211,13 +214,13 @@ helpers! {
     158 get_current_task_btf() -> Unsupported("a task"), gpl;
     159 bprm_opts_set(Unsupported("a linux_binprm"), Anything) -> Integer;
     160 ktime_get_coarse_ns() -> Integer;
-    161 ima_inode_hash(Unsupported("an inode"), UninitMem, ConstSize) -> Integer;
+    161 ima_inode_hash(Unsupported("an inode"), UninitMem, ConstSize) -> Integer, sleeps;
     162 sock_from_file(Unsupported("a file")) -> Unsupported("a socket or null");
     163 check_mtu(Ctx, Anything, FixedMemReadWrite(4), Anything, Anything) -> Integer, gpl;
     164 for_each_map_elem(ConstMapPtr, Func, StackOrNull, Anything) -> Integer;
     165 snprintf(MemWriteOrNull, ConstSizeOrZero, ConstStr, MemReadOrNull, ConstSizeOrZero) -> Integer, gpl;
     166 sys_bpf(Anything, MemRead, ConstSize) -> Integer;
-    167 btf_find_by_name_kind(MemRead, ConstSizeOrZero, Anything, Anything) -> Integer;
+    167 btf_find_by_name_kind(MemRead, ConstSize, Anything, Anything) -> Integer;
     168 sys_close(Anything) -> Integer;
     169 timer_init(Unsupported("a timer"), ConstMapPtr, Anything) -> Integer, gpl;
     170 timer_set_callback(Unsupported("a timer"), Func) -> Integer, gpl;
@@ -241,9 +244,9 @@ helpers! {
     188 xdp_get_buff_len(Ctx) -> Integer;
     189 xdp_load_bytes(Ctx, Anything, UninitMem, ConstSize) -> Integer;
     190 xdp_store_bytes(Ctx, Anything, MemRead, ConstSize) -> Integer;
-    191 copy_from_user_task(UninitMem, ConstSizeOrZero, Anything, Unsupported("a task"), Anything) -> Integer, gpl;
+    191 copy_from_user_task(UninitMem, ConstSizeOrZero, Anything, Unsupported("a task"), Anything) -> Integer, gpl, sleeps;
     192 skb_set_tstamp(Ctx, Anything, Anything) -> Integer;
-    193 ima_file_hash(Unsupported("a file"), UninitMem, ConstSize) -> Integer;
+    193 ima_file_hash(Unsupported("a file"), UninitMem, ConstSize) -> Integer, sleeps;
     194 kptr_xchg(Unsupported("a kernel pointer in a map value"), Unsupported("a kernel pointer")) -> Unsupported("a kernel pointer or null");
     195 map_lookup_percpu_elem(ConstMapPtr, MapKey, Anything) -> MapValueOrNull;
     196 skc_to_mptcp_sock(AnySock) -> Unsupported("an mptcp_sock or null");

@@ -1,11 +1,12 @@
 //! Programs that call a helper as its prototype says, but for one argument.
 
+use bpftime_isa::returns::returns;
 use bpftime_isa::{
-    AluOp, ArgType, CallTarget, Cond, HelperProto, Imm64, Instruction, Operand, ProgType, Reg,
+    AluOp, ArgType, AttachType, CallTarget, Cond, HelperProto, Imm64, Instruction, Operand, Reg,
     RetType, Size, Width, encode,
 };
 
-use super::load::{Map, Question, Verdict, mov, mov0};
+use super::load::{Kind, Map, Question, Verdict, mov};
 
 /// What is passed for one argument in place of something that fits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,6 +74,15 @@ impl Maps {
         }
     }
 
+    /// Instead of the map for tail calls, another: it takes programs of the kind that first used it.
+    pub(super) fn renew(&mut self) {
+        for (names, map) in &mut self.others {
+            if names.contains(&"tail_call") {
+                *map = Map::new([3, 4, 4, 1, 0]);
+            }
+        }
+    }
+
     fn of(&self, name: &str) -> i32 {
         let found = self.others.iter().find(|(names, _)| names.contains(&name));
         found.map_or(&self.array, |(_, map)| map).fd()
@@ -97,11 +107,7 @@ pub(super) fn call(id: u32) -> Instruction {
 }
 
 /// Asks about a call, and gives back what it may have reserved.
-pub(super) fn ask_call(
-    proto: &HelperProto,
-    (prog_type, attach_type): (ProgType, u32),
-    mut code: Vec<Instruction>,
-) -> Verdict {
+pub(super) fn ask_call(proto: &HelperProto, kind: Kind, mut code: Vec<Instruction>) -> Verdict {
     if proto.ret == RetType::RingBufMemOrNull {
         code.extend([
             Instruction::Branch {
@@ -116,15 +122,16 @@ pub(super) fn ask_call(
             call(133),
         ]);
     }
-    ask(prog_type, attach_type, &code)
+    ask(kind, &code)
 }
 
-pub(super) fn ask(prog_type: ProgType, attach_type: u32, body: &[Instruction]) -> Verdict {
+pub(super) fn ask(kind: Kind, body: &[Instruction]) -> Verdict {
     let mut program = body.to_vec();
-    program.extend([mov0(), Instruction::Exit]);
+    let attach_type = AttachType(kind.attach_type);
+    let least = returns(kind.prog_type, Some(attach_type), None).map_or(0, |range| range.least);
+    program.extend([mov(Reg::R0, least), Instruction::Exit]);
     let question = Question {
-        prog_type: prog_type as u32,
-        attach_type,
+        kind,
         license: "GPL",
         insns: &encode(&program),
     };
@@ -143,6 +150,7 @@ pub(super) fn program(
     instead: Option<(usize, Instead)>,
 ) -> Vec<Instruction> {
     let mut code = vec![copy(Reg::R6, Reg::R1)];
+    let mut reserved = 0;
     if instead.is_some_and(|(_, what)| what == Instead::Number) {
         // The only helper that every type has and that gives a number without bounds.
         code.extend([call(7), copy(Reg::R8, Reg::R0)]);
@@ -153,17 +161,9 @@ pub(super) fn program(
             mov(Reg::R2, 8),
             mov(Reg::R3, 0),
             call(131),
-            Instruction::Branch {
-                cond: Cond::Ne,
-                width: Width::W64,
-                dst: Reg::R0,
-                src: Operand::Imm(0),
-                delta: 2,
-            },
-            mov0(),
-            Instruction::Exit,
-            copy(Reg::R7, Reg::R0),
         ]);
+        reserved = code.len();
+        code.push(copy(Reg::R7, Reg::R0));
     }
     for off in (-BUFFER..0).step_by(8) {
         code.push(Instruction::Store {
@@ -193,6 +193,16 @@ pub(super) fn program(
         }
     }
     code.push(call(proto.id));
+    if reserved > 0 {
+        let over = Instruction::Branch {
+            cond: Cond::Eq,
+            width: Width::W64,
+            dst: Reg::R0,
+            src: Operand::Imm(0),
+            delta: encode(&code[reserved..]).len() as i16,
+        };
+        code.insert(reserved, over);
+    }
     code
 }
 

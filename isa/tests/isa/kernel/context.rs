@@ -5,7 +5,7 @@ use bpftime_isa::{
     Size, Width, context, encode,
 };
 
-use super::load::{Question, Verdict, available, mov, mov0};
+use super::load::{Kind, Question, Verdict, available, mov, mov0};
 
 /// Program types and their attach types for the load.
 const CASES: &[(ProgType, &[u32])] = &[
@@ -56,8 +56,7 @@ fn ask(prog_type: ProgType, attach_type: u32, body: &[Instruction]) -> Verdict {
     let mut program = body.to_vec();
     program.extend([mov0(), Instruction::Exit]);
     let question = Question {
-        prog_type: prog_type as u32,
-        attach_type,
+        kind: Kind::new(prog_type, attach_type),
         license: "GPL",
         insns: &encode(&program),
     };
@@ -151,6 +150,7 @@ fn text(kind: CtxFieldKind) -> String {
                 Object::Socket => "sock",
                 Object::SockCommon => "sock_common",
                 Object::TcpSock => "tcp_sock",
+                Object::XdpSock => "xdp_sock",
                 Object::FlowKeys => "flow_keys",
                 Object::TraceBuffer => "tp_buffer",
                 Object::Kernel(name) => return format!("trusted_ptr{null}_{name}"),

@@ -44,8 +44,7 @@ fn ask(slots: &[Insn], whole_log: bool) -> Verdict {
     insns.extend(encode(&[mov0(); PADDING]));
     insns.extend(encode(&[Instruction::Exit]));
     let question = Question {
-        prog_type: ProgType::SocketFilter as u32,
-        attach_type: 0,
+        kind: ProgType::SocketFilter.into(),
         license: "GPL",
         insns: &insns,
     };

@@ -28,6 +28,10 @@ struct Attr {
     prog_name: [u8; 16],
     prog_ifindex: u32,
     expected_attach_type: u32,
+    /// Program BTF, its descriptor, function and line information.
+    btf: [u64; 4],
+    line_info_cnt: u32,
+    attach_btf_id: u32,
 }
 
 /// What the kernel said.
@@ -38,10 +42,37 @@ pub(crate) struct Verdict {
     pub(crate) log: String,
 }
 
+/// What a program is for the kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Kind {
+    pub(crate) prog_type: ProgType,
+    pub(crate) attach_type: u32,
+    pub(crate) sleepable: bool,
+    /// In the kernel's own BTF, what it is attached to.
+    pub(crate) btf_id: u32,
+}
+
+impl Kind {
+    pub(crate) fn new(prog_type: ProgType, attach_type: u32) -> Self {
+        Self {
+            prog_type,
+            attach_type,
+            // Programs of this type always may.
+            sleepable: prog_type == ProgType::Syscall,
+            btf_id: 0,
+        }
+    }
+}
+
+impl From<ProgType> for Kind {
+    fn from(prog_type: ProgType) -> Self {
+        Self::new(prog_type, 0)
+    }
+}
+
 /// A program to ask about.
 pub(crate) struct Question<'a> {
-    pub(crate) prog_type: u32,
-    pub(crate) attach_type: u32,
+    pub(crate) kind: Kind,
     pub(crate) license: &'a str,
     pub(crate) insns: &'a [Insn],
 }
@@ -62,16 +93,16 @@ impl Question<'_> {
         let license = CString::new(self.license).expect("no NUL in a licence");
         let mut log = vec![0u8; 1 << 16];
         let attr = Attr {
-            prog_type: self.prog_type,
+            prog_type: self.kind.prog_type as u32,
             insn_cnt: self.insns.len() as u32,
             insns: code.as_ptr() as u64,
             license: license.as_ptr() as u64,
             log_level,
             log_size: log.len() as u32,
             log_buf: log.as_mut_ptr() as u64,
-            // Programs of this type always sleep.
-            prog_flags: u32::from(self.prog_type == ProgType::Syscall as u32) * BPF_F_SLEEPABLE,
-            expected_attach_type: self.attach_type,
+            prog_flags: u32::from(self.kind.sleepable) * BPF_F_SLEEPABLE,
+            expected_attach_type: self.kind.attach_type,
+            attach_btf_id: self.kind.btf_id,
             ..Attr::default()
         };
         // SAFETY: every address in `attr` is of a buffer that outlives the call and has the length
@@ -169,8 +200,7 @@ pub(crate) fn available() -> bool {
         bpftime_isa::ProgType::SchedCls,
     ] {
         let question = Question {
-            prog_type: prog_type as u32,
-            attach_type: 0,
+            kind: prog_type.into(),
             license: "GPL",
             insns: &insns,
         };
