@@ -139,7 +139,9 @@ pub fn freeze(request: &Request<'_>, attr: &Attr) -> Answer {
     }
     // Of a map that programs write, the memory cannot be sealed; the tool's mappings are looked
     // at instead.
-    if map.is_mapped_writable_by(request.call.tid)? {
+    let mapped = map.is_mapped_writable_by(request.call.tid);
+    request.call.check_valid()?;
+    if mapped? {
         return Err(Errno::EBUSY);
     }
     map.freeze()?;

@@ -192,8 +192,10 @@ pub fn store_ring(request: &Request<'_>, map: &Arc<Map>, key: &[u8], value: &[u8
     let EventKind::Output(ring) = &event.kind else {
         return Err(Errno::EINVAL);
     };
-    let mappings = mappings_of(request.call.tid, &ring.memory).map_err(|e| errno_of(&e))?;
+    let mappings = mappings_of(request.call.tid, &ring.memory);
+    request.call.check_valid()?;
     let len = mappings
+        .map_err(|e| errno_of(&e))?
         .iter()
         .map(|mapping| mapping.len)
         .max()

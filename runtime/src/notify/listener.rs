@@ -50,6 +50,8 @@ pub struct Call<'a> {
     pub number: i64,
     /// Arguments.
     pub args: [u64; 6],
+    /// The memory of its process, opened when it is first written.
+    memory: RefCell<Option<memory::Held>>,
 }
 
 /// What a call is answered with.
@@ -110,6 +112,7 @@ impl Listener {
                     tid: notif.pid as i32,
                     number: notif.data.nr.into(),
                     args: notif.data.args,
+                    memory: RefCell::default(),
                 }));
             }
             let error = io::Error::last_os_error();
@@ -175,10 +178,23 @@ impl Call<'_> {
         result.map_err(|error| errno_of(&error))
     }
 
-    /// Writes the tool's memory.
+    /// Writes the tool's memory: that of the process which made the call, and of no other that
+    /// has its id when it was killed meanwhile.
     pub fn write(&self, to: u64, bytes: &[u8]) -> Result<(), Errno> {
-        self.check_valid()?;
-        memory::write(self.tid, to, bytes).map_err(|_| Errno::EFAULT)
+        let mut memory = self.memory.borrow_mut();
+        let held = match memory.take() {
+            Some(held) => held,
+            None => {
+                let opened = memory::Held::open(self.tid);
+                // The thread still waits, so what was opened is its memory.
+                self.check_valid()?;
+                opened.map_err(|_| Errno::EFAULT)?
+            }
+        };
+        memory
+            .insert(held)
+            .write(to, bytes)
+            .map_err(|_| Errno::EFAULT)
     }
 
     /// A copy of a descriptor of the tool's; `EBADF` if it has none of that number.
