@@ -116,7 +116,7 @@ fn analyse(
             engine.cost.steps,
         ));
     }
-    let deepest = stack_depth::combined(code, &structure, &engine.stack);
+    let deepest = stack_depth::combined(&cfg, &engine.stack, &engine.entered);
     let max_stack = deepest.bytes;
     if max_stack > stack_depth::LIMIT {
         return Err(plain(

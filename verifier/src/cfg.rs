@@ -3,11 +3,20 @@
 //! Reads: decoded instructions, [`Structure`]. Throws: the inlined program is too long.
 //! Invariant afterwards: a node is a run of instructions that is entered at its first and left
 //! after its last; each call has its own copy of the called function.
+//!
+//! A call of a helper that calls back is a node of its own, with an edge to a copy of each function
+//! whose address is taken and edges from their exits back to it: a loop around the helper. A node
+//! without instructions comes before it, to which everything leads that leads to the call, so that
+//! the call heads no other loop. A helper that only notes a callback for later (a timer's) has an
+//! edge to a copy that is shared by all such calls, and whose exit leads nowhere.
 
 use std::collections::HashMap;
 
-use bpftime_isa::{CallTarget, Decoded, Instruction};
+use bpftime_abi::MAX_CALL_FRAMES;
+use bpftime_isa::{ArgType, CallTarget, Decoded, Instruction, helper};
 use petgraph::graph::{DiGraph, NodeIndex};
+
+use crate::domain::state::CallbackKind;
 
 use crate::structure::{Index, Structure};
 
@@ -24,6 +33,8 @@ pub(crate) struct Block {
     pub(crate) next: Option<NodeIndex>,
     /// Where a jump or a call leads.
     pub(crate) target: Option<NodeIndex>,
+    /// Callbacks that the call may enter: slot of the function, and its first block.
+    pub(crate) callbacks: Vec<(u32, NodeIndex)>,
 }
 
 /// An inlined copy of a function.
@@ -51,6 +62,9 @@ pub(crate) struct TooLong;
 
 impl Cfg {
     /// Builds the graph of what the first instruction reaches.
+    ///
+    /// A call of a function that runs already (through a callback), or with too many frames, leads
+    /// nowhere; the analysis refuses to pass it.
     pub(crate) fn new(
         code: &[Decoded],
         structure: &Structure,
@@ -67,6 +81,9 @@ impl Cfg {
                 returns_to: None,
             }],
             nodes: HashMap::new(),
+            calls: HashMap::new(),
+            later: HashMap::new(),
+            taken: structure.taken(code),
             pending: Vec::new(),
             left: max_instructions,
         };
@@ -111,6 +128,10 @@ fn leaders(code: &[Decoded], structure: &Structure) -> Vec<bool> {
         if ends_block(&decoded.insn) {
             leaders[index + 1] = true;
         }
+        if callback_kind(&decoded.insn).is_some() {
+            leaders[index] = true;
+            leaders[index + 1] = true;
+        }
     }
     leaders
 }
@@ -126,6 +147,16 @@ fn ends_block(insn: &Instruction) -> bool {
     )
 }
 
+/// How the helper that is called uses a function that it is given, if it is given one.
+pub(crate) fn callback_kind(insn: &Instruction) -> Option<CallbackKind> {
+    let Instruction::Call(CallTarget::Helper(id)) = insn else {
+        return None;
+    };
+    helper::proto(*id)
+        .filter(|proto| proto.args.contains(&ArgType::Func))
+        .map(|_| CallbackKind::of(*id))
+}
+
 struct Builder<'a> {
     code: &'a [Decoded],
     structure: &'a Structure,
@@ -133,6 +164,12 @@ struct Builder<'a> {
     graph: DiGraph<Block, ()>,
     instances: Vec<Instance>,
     nodes: HashMap<(usize, Index), NodeIndex>,
+    /// Nodes of calls that call back, behind the empty ones that are in `nodes`.
+    calls: HashMap<(usize, Index), NodeIndex>,
+    /// Copies of functions that are called some time later, by function.
+    later: HashMap<usize, usize>,
+    /// First instructions of functions whose addresses are taken.
+    taken: Vec<Index>,
     pending: Vec<NodeIndex>,
     left: usize,
 }
@@ -143,27 +180,128 @@ impl Builder<'_> {
         if let Some(node) = self.nodes.get(&(instance, first)) {
             return Ok(*node);
         }
+        if callback_kind(&self.code[first as usize].insn).is_some() {
+            let node = self.add(instance, first, first)?;
+            self.nodes.insert((instance, first), node);
+            return Ok(node);
+        }
         let mut end = first as usize + 1;
         while end < self.code.len() && !self.leaders[end] {
             end += 1;
         }
-        self.left = self.left.checked_sub(end - first as usize).ok_or(TooLong)?;
+        let node = self.add(instance, first, end as Index)?;
+        self.nodes.insert((instance, first), node);
+        Ok(node)
+    }
+
+    fn add(&mut self, instance: usize, first: Index, end: Index) -> Result<NodeIndex, TooLong> {
+        // An empty block counts as well: each costs memory.
+        let cost = (end - first).max(1) as usize;
+        self.left = self.left.checked_sub(cost).ok_or(TooLong)?;
         let node = self.graph.add_node(Block {
             instance,
             first,
-            end: end as Index,
+            end,
             next: None,
             target: None,
+            callbacks: Vec::new(),
         });
-        self.nodes.insert((instance, first), node);
         self.pending.push(node);
         Ok(node)
     }
 
+    /// The block of the call that calls back.
+    fn calling_back(&mut self, instance: usize, index: Index) -> Result<NodeIndex, TooLong> {
+        if let Some(node) = self.calls.get(&(instance, index)) {
+            return Ok(*node);
+        }
+        let node = self.add(instance, index, index + 1)?;
+        self.calls.insert((instance, index), node);
+        Ok(node)
+    }
+
+    /// Functions that run in the copy, the innermost first.
+    fn chain(&self, instance: usize) -> impl Iterator<Item = usize> + use<'_> {
+        let next = |at: &&Instance| at.caller.and_then(|(caller, _)| self.instances.get(caller));
+        std::iter::successors(self.instances.get(instance), move |at| next(at))
+            .map(|at| at.function)
+    }
+
+    /// A copy of the function for a call in the copy `caller`, unless it runs there already or
+    /// there are too many frames.
+    fn copy(
+        &mut self,
+        function: usize,
+        caller: usize,
+        index: Index,
+        returns_to: NodeIndex,
+    ) -> Option<usize> {
+        let frames = self.chain(caller).count();
+        if frames >= MAX_CALL_FRAMES || self.chain(caller).any(|running| running == function) {
+            return None;
+        }
+        self.instances.push(Instance {
+            function,
+            caller: Some((caller, index)),
+            returns_to: Some(returns_to),
+        });
+        Some(self.instances.len() - 1)
+    }
+
+    /// The copy of a function that is called some time later.
+    fn copy_for_later(&mut self, function: usize) -> usize {
+        *self.later.entry(function).or_insert_with(|| {
+            self.instances.push(Instance {
+                function,
+                caller: None,
+                returns_to: None,
+            });
+            self.instances.len() - 1
+        })
+    }
+
+    /// First blocks of the functions that the call may call back.
+    fn callbacks(
+        &mut self,
+        node: NodeIndex,
+        kind: CallbackKind,
+    ) -> Result<Vec<(u32, NodeIndex)>, TooLong> {
+        let Block {
+            instance, first, ..
+        } = self.graph[node];
+        let mut found = Vec::new();
+        for entry in self.taken.clone() {
+            let function = self.structure.function_of(entry);
+            let copy = if kind.is_later() {
+                Some(self.copy_for_later(function))
+            } else {
+                self.copy(function, instance, first, node)
+            };
+            if let Some(copy) = copy {
+                let to = self.node(copy, entry)?;
+                found.push((self.code[entry as usize].slot, to));
+            }
+        }
+        Ok(found)
+    }
+
     fn connect(&mut self, node: NodeIndex) -> Result<(), TooLong> {
         let block = &self.graph[node];
-        let (instance, end) = (block.instance, block.end);
+        let (instance, first, end) = (block.instance, block.first, block.end);
+        if first == end {
+            let call = self.calling_back(instance, first)?;
+            self.graph.add_edge(node, call, ());
+            self.graph[node].next = Some(call);
+            return Ok(());
+        }
         let last = end - 1;
+        if let Some(kind) = callback_kind(&self.code[last as usize].insn) {
+            let callbacks = self.callbacks(node, kind)?;
+            for (_, to) in &callbacks {
+                self.graph.add_edge(node, *to, ());
+            }
+            self.graph[node].callbacks = callbacks;
+        }
         let (next, target) = match self.code[last as usize].insn {
             Instruction::Exit => (self.instances[instance].returns_to, None),
             Instruction::Jump { .. } => (None, self.jump(instance, last)?),
@@ -200,14 +338,13 @@ impl Builder<'_> {
         index: Index,
         after: NodeIndex,
     ) -> Result<Option<NodeIndex>, TooLong> {
-        let Some(entry) = self.structure.function_target(self.code, index) else {
+        let Some(entry) = self.structure.callee(self.code, index) else {
             return Ok(None);
         };
-        self.instances.push(Instance {
-            function: self.structure.function_of(entry),
-            caller: Some((instance, index)),
-            returns_to: Some(after),
-        });
-        self.node(self.instances.len() - 1, entry).map(Some)
+        let function = self.structure.function_of(entry);
+        match self.copy(function, instance, index, after) {
+            Some(copy) => self.node(copy, entry).map(Some),
+            None => Ok(None),
+        }
     }
 }

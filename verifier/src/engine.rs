@@ -7,19 +7,19 @@ use bpftime_isa::{CallTarget, Decoded, Instruction};
 use petgraph::graph::NodeIndex;
 
 use crate::assertion::{Assertion, assertions};
-use crate::cfg::Cfg;
+use crate::cfg::{Cfg, callback_kind};
 use crate::check::{Failure, check};
 use crate::diagnostic::Code;
 use crate::domain::join::{How, join};
 use crate::domain::order::covers;
-use crate::domain::state::State;
+use crate::domain::state::{CallbackKind, State};
 use crate::domain::value::Kind;
 use crate::env::Env;
 use crate::facts::Cost;
 use crate::fixpoint::{Domain, LoopRule};
 use crate::liveness::RegSet;
 use crate::structure::Index;
-use crate::transfer::{Notes, branch, step};
+use crate::transfer::{Notes, branch, entered, step};
 
 /// A failure, and where.
 pub(crate) struct Located {
@@ -47,6 +47,8 @@ pub(crate) struct Engine<'a> {
     accessed: Vec<Option<Kind>>,
     /// For each instruction, whether it was reached.
     pub(crate) reached: Vec<bool>,
+    /// For each copy of a function, whether it was entered.
+    pub(crate) entered: Vec<bool>,
     /// Bytes of stack by function.
     pub(crate) stack: Vec<u32>,
     /// Greatest number of instructions of a run; `u64::MAX` if not known.
@@ -85,6 +87,7 @@ impl<'a> Engine<'a> {
             notes: Notes::default(),
             accessed: vec![None; code.len()],
             reached: vec![false; code.len()],
+            entered: vec![false; cfg.instances.len()],
             stack: vec![0; functions],
             longest: 0,
             cost: Cost::default(),
@@ -196,8 +199,11 @@ impl<'a> Engine<'a> {
                     return Ok(());
                 }
                 Instruction::Call(CallTarget::Local(_)) => {
+                    let Some(to) = block.target else {
+                        return Err(self.at(node, index, Some(&state), runs_already()));
+                    };
                     state.push();
-                    out.extend(block.target.map(|to| (to, state)));
+                    out.push((to, state));
                     return Ok(());
                 }
                 Instruction::Exit => {
@@ -205,6 +211,9 @@ impl<'a> Engine<'a> {
                     return Ok(());
                 }
                 insn => {
+                    if let Some(kind) = callback_kind(&insn) {
+                        self.call_back(node, index, &state, kind, out)?;
+                    }
                     let result = step(self.env, &mut self.notes, &mut state, decoded.slot, &insn);
                     if let Err(failure) = result {
                         return Err(self.at(node, index, Some(&state), failure));
@@ -218,6 +227,27 @@ impl<'a> Engine<'a> {
         }
         out.extend(block.next.map(|to| (to, state)));
         Ok(())
+    }
+
+    /// Enters the function that the helper calls back.
+    fn call_back(
+        &mut self,
+        node: NodeIndex,
+        index: Index,
+        state: &State,
+        kind: CallbackKind,
+        out: &mut Vec<(NodeIndex, State)>,
+    ) -> Result<(), Located> {
+        let (function, entered) =
+            entered(state, kind).map_err(|failure| self.at(node, index, Some(state), failure))?;
+        let callbacks = &self.cfg.graph[node].callbacks;
+        match callbacks.iter().find(|(entry, _)| *entry == function) {
+            Some((_, to)) => {
+                out.push((*to, entered));
+                Ok(())
+            }
+            None => Err(self.at(node, index, Some(state), runs_already())),
+        }
     }
 
     /// An access goes to the context, or to one kind of the kernel's objects, always or never, as
@@ -303,6 +333,16 @@ impl<'a> Engine<'a> {
     }
 }
 
+/// A call of a function for which the graph has no copy.
+fn runs_already() -> Failure {
+    Failure::new(
+        Code::Recursion,
+        "a function that does not run already, and a frame for it",
+        "it runs already, or all frames are taken",
+        "recursive call",
+    )
+}
+
 impl Domain for Engine<'_> {
     type State = State;
     type Error = Located;
@@ -314,6 +354,9 @@ impl Domain for Engine<'_> {
         out: &mut Vec<(NodeIndex, State)>,
     ) -> Result<(), Located> {
         self.no_longer_alive(&states);
+        if let Some(entered) = self.entered.get_mut(self.cfg.graph[node].instance) {
+            *entered = true;
+        }
         for state in states {
             self.carry(node, state, out)?;
         }

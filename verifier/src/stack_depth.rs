@@ -1,8 +1,6 @@
 //! Stack of chains of calls.
 
-use bpftime_isa::Decoded;
-
-use crate::structure::{Index, Structure};
+use crate::cfg::Cfg;
 
 /// Bytes of stack over all frames of a chain of calls (kernel `MAX_BPF_STACK`).
 pub(crate) const LIMIT: u32 = bpftime_abi::STACK_SIZE as u32;
@@ -19,44 +17,30 @@ pub(crate) struct Deepest {
     pub(crate) frames: u32,
 }
 
-/// Greatest sum of rounded frames over any chain of calls from the main program. Calls form no
-/// cycle.
-pub(crate) fn combined(code: &[Decoded], structure: &Structure, stack: &[u32]) -> Deepest {
-    let count = structure.functions.len();
-    let mut callees: Vec<Vec<usize>> = vec![Vec::new(); count];
-    for index in 0..code.len() as Index {
-        if let Some(target) = structure.function_target(code, index) {
-            let callee = structure.function_of(target);
-            if let Some(list) = callees.get_mut(structure.function_of(index)) {
-                list.push(callee);
-            }
-        }
-    }
-    // Depth-first with an explicit stack; a function is settled after its callees.
-    let mut needs: Vec<Option<Deepest>> = vec![None; count];
-    let mut path = vec![(0, 0)];
-    while let Some((function, next)) = path.pop() {
-        if needs[function].is_some() {
-            continue;
-        }
-        if let Some(&callee) = callees[function].get(next) {
-            path.push((function, next + 1));
-            path.push((callee, 0));
-            continue;
-        }
+/// Greatest sum of rounded frames over any chain of calls, callbacks included. `stack` has the
+/// bytes by function, `reached` says which copies of functions the analysis entered.
+pub(crate) fn combined(cfg: &Cfg, stack: &[u32], reached: &[bool]) -> Deepest {
+    let mut chains: Vec<Deepest> = Vec::with_capacity(cfg.instances.len());
+    // A copy comes after the one that calls it.
+    for instance in &cfg.instances {
+        let above = instance
+            .caller
+            .and_then(|(caller, _)| chains.get(caller))
+            .copied()
+            .unwrap_or_default();
         let own = stack
-            .get(function)
+            .get(instance.function)
             .map_or(0, |used| used.next_multiple_of(FRAME_ROUNDING))
             .max(FRAME_ROUNDING);
-        let below = callees[function]
-            .iter()
-            .filter_map(|callee| needs[*callee])
-            .max()
-            .unwrap_or_default();
-        needs[function] = Some(Deepest {
-            bytes: own + below.bytes,
-            frames: 1 + below.frames,
+        chains.push(Deepest {
+            bytes: above.bytes.saturating_add(own),
+            frames: above.frames + 1,
         });
     }
-    needs.first().copied().flatten().unwrap_or_default()
+    chains
+        .into_iter()
+        .zip(reached)
+        .filter_map(|(chain, reached)| reached.then_some(chain))
+        .max()
+        .unwrap_or_default()
 }

@@ -98,10 +98,23 @@ impl Structure {
         self.target(code, index, delta).ok()
     }
 
-    /// First instruction of the function that is called or whose address is taken.
-    pub(crate) fn function_target(&self, code: &[Decoded], index: Index) -> Option<Index> {
-        let delta = function_delta(&code.get(index as usize)?.insn)?;
+    /// First instruction of the function that is called.
+    pub(crate) fn callee(&self, code: &[Decoded], index: Index) -> Option<Index> {
+        let delta = call_delta(&code.get(index as usize)?.insn)?;
         self.target(code, index, delta).ok()
+    }
+
+    /// First instructions of the functions whose addresses are taken, in ascending order.
+    pub(crate) fn taken(&self, code: &[Decoded]) -> Vec<Index> {
+        let mut taken: Vec<Index> = (0..code.len() as Index)
+            .filter_map(|index| {
+                let delta = taken_delta(&code[index as usize].insn)?;
+                self.target(code, index, delta).ok()
+            })
+            .collect();
+        taken.sort_unstable();
+        taken.dedup();
+        taken
     }
 
     /// Which function holds the instruction.
@@ -114,7 +127,8 @@ impl Structure {
     fn find_functions(&mut self, code: &[Decoded]) -> Result<(), Fault> {
         let mut starts = vec![0];
         for (index, decoded) in code.iter().enumerate() {
-            if let Some(delta) = function_delta(&decoded.insn) {
+            let delta = call_delta(&decoded.insn).or_else(|| taken_delta(&decoded.insn));
+            if let Some(delta) = delta {
                 starts.push(self.target(code, index as Index, delta)?);
             }
         }
@@ -172,12 +186,13 @@ impl Structure {
         Ok(())
     }
 
-    /// Local calls: no recursion, and chains not longer than the frames that there are.
+    /// Local calls: no recursion, and chains not longer than the frames that there are. Callbacks are
+    /// followed where the graph is built.
     fn check_calls(&self, code: &[Decoded]) -> Result<(), Fault> {
         let count = self.functions.len();
         let mut callees: Vec<Vec<(usize, Index)>> = vec![Vec::new(); count];
         for (index, _) in code.iter().enumerate() {
-            if let Some(target) = self.function_target(code, index as Index) {
+            if let Some(target) = self.callee(code, index as Index) {
                 let caller = self.function_of(index as Index);
                 callees[caller].push((self.function_of(target), index as Index));
             }
@@ -245,9 +260,15 @@ fn jump_delta(insn: &Instruction) -> Option<i32> {
     }
 }
 
-fn function_delta(insn: &Instruction) -> Option<i32> {
+fn call_delta(insn: &Instruction) -> Option<i32> {
     match *insn {
         Instruction::Call(CallTarget::Local(delta)) => Some(delta),
+        _ => None,
+    }
+}
+
+fn taken_delta(insn: &Instruction) -> Option<i32> {
+    match *insn {
         Instruction::LoadImm64 {
             value: Imm64::Func { delta },
             ..

@@ -5,6 +5,9 @@
 //! which the loop runs ends; its states may be widened. A `may_goto` in a subprogram that the loop
 //! calls bounds nothing, since each call has a frame of its own, and neither does one whose jump
 //! stays in the loop.
+//!
+//! A helper that calls back does so a bounded number of times, and nothing but its callbacks leads
+//! back to its node; so the loop around it ends, if the callback does.
 
 use bpftime_isa::{Decoded, Instruction};
 use petgraph::graph::NodeIndex;
@@ -25,12 +28,16 @@ pub(crate) fn self_bounded_heads(cfg: &Cfg, wto: &Wto, code: &[Decoded]) -> Vec<
         .node_weights()
         .map(|block| {
             let last = block.end.saturating_sub(1) as usize;
-            matches!(
-                code.get(last).map(|decoded| decoded.insn),
-                Some(Instruction::MayGoto { .. })
-            )
+            block.first < block.end
+                && matches!(
+                    code.get(last).map(|decoded| decoded.insn),
+                    Some(Instruction::MayGoto { .. })
+                )
         })
         .collect();
+    for node in cfg.graph.node_indices() {
+        bounded[node.index()] = !cfg.graph[node].callbacks.is_empty();
+    }
     if !bounds.contains(&true) {
         return bounded;
     }
@@ -45,7 +52,7 @@ pub(crate) fn self_bounded_heads(cfg: &Cfg, wto: &Wto, code: &[Decoded]) -> Vec<
                 Step::End { .. } => None,
             })
             .collect();
-        bounded[node.index()] = !returns_without(cfg, node, &inside, &bounds);
+        bounded[node.index()] |= !returns_without(cfg, node, &inside, &bounds);
     }
     bounded
 }

@@ -94,3 +94,8 @@ fn maps_of_maps_give_maps_that_may_be_null() {
 fn objects_of_the_kernel_are_read_and_given_back() {
     check(include_str!("cases/objects.txt"), 16);
 }
+
+#[test]
+fn callbacks_are_verified_for_any_number_of_calls() {
+    check(include_str!("cases/callbacks.txt"), 23);
+}

@@ -263,7 +263,10 @@ fn check_argument(
         },
         ArgType::SockCommon | ArgType::AnySock => object::socket(state, reg),
         ArgType::ReleasedSock => object::released_socket(state, reg),
-        ArgType::Func => Err(unsupported(proto, "callbacks")),
+        ArgType::Func => match value.kind {
+            Kind::Func { .. } => Ok(()),
+            _ => Err(refuse(reg, value, "func")),
+        },
         ArgType::Unsupported(what) => Err(unsupported(proto, what)),
         // Checked by `memory_arguments`, and sizes with the memory before them. All kinds are
         // named here and there, so that a new one cannot go unchecked.

@@ -4,7 +4,7 @@ use bpftime_isa::{AttachType, ProgType, Reg};
 
 use super::{Failure, initialized};
 use crate::diagnostic::Code;
-use crate::domain::state::State;
+use crate::domain::state::{CallbackKind, State};
 use crate::domain::value::{Kind, Value};
 use crate::env::Env;
 
@@ -52,6 +52,9 @@ pub(super) fn legacy_packet(env: &Env<'_>, state: &State) -> Result<(), Failure>
 
 pub(super) fn returnable(env: &Env<'_>, state: &State) -> Result<(), Failure> {
     let r0 = state.reg(Reg::R0);
+    if let Some((kind, held)) = state.callback() {
+        return callback_returnable(state, kind, held);
+    }
     if state.depth() > 1 {
         if matches!(r0.kind, Kind::Stack { .. }) {
             return Err(Failure::new(
@@ -84,6 +87,41 @@ pub(super) fn returnable(env: &Env<'_>, state: &State) -> Result<(), Failure> {
         ));
     }
     return_range(env, r0)
+}
+
+/// Whether a function that a helper called may return.
+fn callback_returnable(state: &State, kind: CallbackKind, held: usize) -> Result<(), Failure> {
+    initialized(state, Reg::R0)?;
+    if let Some(kept) = state.references.get(held) {
+        return Err(Failure::new(
+            Code::UnreleasedReference,
+            "all resources given back before the callback ends",
+            format!("one acquired at instruction {}", kept.slot),
+            format!(
+                "Unreleased reference id={} alloc_insn={}",
+                kept.id, kept.slot
+            ),
+        ));
+    }
+    if state.references.len() < held {
+        return Err(Failure::new(
+            Code::UnreleasedReference,
+            "the caller's resources kept by the callback, which may be called again",
+            format!("{} of {held}", state.references.len()),
+            "callback function releases a reference of its caller",
+        ));
+    }
+    let r0 = state.reg(Reg::R0);
+    let most = kind.greatest_result();
+    if r0.is_scalar() && r0.number.unsigned().1 <= most {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Code::ReturnValue,
+        format!("a number from 0 to {most} in r0 from the callback"),
+        r0.to_string(),
+        format!("At callback return the register R0 has {r0} should have been in [0, {most}]"),
+    ))
 }
 
 /// Return values that the kernel's attach points understand.

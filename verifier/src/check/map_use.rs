@@ -34,16 +34,18 @@ const POP: u32 = 88;
 const PEEK: u32 = 89;
 const LOOKUP_PERCPU: u32 = 195;
 const LOCAL_STORAGE: u32 = 81;
+const FOR_EACH: u32 = 164;
 
 /// Whether the helper takes maps of the type (kernel `check_map_func_compatibility`). What is
 /// not listed is refused.
 fn fits(map_type: MapType, helper: u32) -> bool {
     match map_type {
-        MapType::Hash | MapType::Array | MapType::LruHash | MapType::LpmTrie => {
-            matches!(helper, LOOKUP | UPDATE | DELETE)
+        MapType::LpmTrie => matches!(helper, LOOKUP | UPDATE | DELETE),
+        MapType::Hash | MapType::Array | MapType::LruHash => {
+            matches!(helper, LOOKUP | UPDATE | DELETE | FOR_EACH)
         }
         MapType::PerCpuArray | MapType::PerCpuHash | MapType::LruPerCpuHash => {
-            matches!(helper, LOOKUP | UPDATE | DELETE | LOOKUP_PERCPU)
+            matches!(helper, LOOKUP | UPDATE | DELETE | LOOKUP_PERCPU | FOR_EACH)
         }
         MapType::ArrayOfMaps | MapType::HashOfMaps => helper == LOOKUP,
         MapType::ProgArray => helper == 12,

@@ -240,6 +240,7 @@ fn arithmetic(
         | Kind::Memory
         | Kind::Stack { .. }
         | Kind::MapValue { .. }
+        | Kind::MapKey { .. }
         | Kind::Packet
         | Kind::PacketMeta
         | Kind::Record { .. } => true,

@@ -62,6 +62,7 @@ pub(super) fn in_region(
     }
     match pointer.kind {
         Kind::MapValue { map } => map_value(env, argument, map),
+        Kind::MapKey { map } => map_key(env, argument, map),
         Kind::Stack { frame } => on_stack(state, argument, frame),
         Kind::Packet | Kind::PacketMeta => packet(env, argument),
         Kind::Record { size } => within(argument, u64::from(size), Code::MemoryBounds, "mem_size"),
@@ -166,6 +167,19 @@ fn map_value(env: &Env<'_>, argument: &MemoryArgument, map: u32) -> Result<(), F
         return forbidden("read", "BPF_F_WRONLY_PROG");
     }
     Ok(())
+}
+
+fn map_key(env: &Env<'_>, argument: &MemoryArgument, map: u32) -> Result<(), Failure> {
+    if argument.writes {
+        return Err(Failure::new(
+            Code::MapAccess,
+            "memory that may be written",
+            format!("a key of a map: {}", argument.pointer),
+            format!("write to change key R{} not allowed", argument.reg.index()),
+        ));
+    }
+    let size = env.map(map).map_or(0, |map| map.key_size);
+    within(argument, size.into(), Code::MemoryBounds, "key_size")
 }
 
 fn on_stack(state: &State, argument: &MemoryArgument, frame: u8) -> Result<(), Failure> {

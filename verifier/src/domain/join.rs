@@ -71,7 +71,12 @@ pub fn join(a: &State, b: &State, how: How, next_id: &mut Id) -> Option<State> {
         let stack = x
             .stack
             .join(&y.stack, |p, q| join_values(p, q, how, &mut names));
-        frames.push(Frame { regs, stack });
+        frames.push(Frame {
+            regs,
+            stack,
+            callback: x.callback,
+            held_before: x.held_before,
+        });
     }
     result.set_frames(frames);
     Some(result)

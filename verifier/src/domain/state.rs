@@ -14,6 +14,45 @@ pub struct Frame {
     pub regs: [Value; 11],
     /// The frame's stack.
     pub stack: Stack,
+    /// Whether a helper called the function, and which kind.
+    pub callback: Option<CallbackKind>,
+    /// Resources that were held when the function was called back.
+    pub held_before: usize,
+}
+
+/// Who calls a function back, and what it may return.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CallbackKind {
+    /// `bpf_loop`.
+    Loop,
+    /// `bpf_for_each_map_elem`.
+    ForEachMapElem,
+    /// `bpf_timer_set_callback`: some time later, on a stack of its own.
+    Timer,
+    /// Another helper, which this version does not know.
+    Other,
+}
+
+impl CallbackKind {
+    /// The kind by number of the helper.
+    pub fn of(helper: u32) -> Self {
+        match helper {
+            164 => Self::ForEachMapElem,
+            170 => Self::Timer,
+            181 => Self::Loop,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether the function is called after the helper has returned.
+    pub fn is_later(self) -> bool {
+        self == Self::Timer
+    }
+
+    /// Greatest number that it may return; the least is 0.
+    pub fn greatest_result(self) -> u64 {
+        if self.is_later() { 0 } else { 1 }
+    }
 }
 
 impl Frame {
@@ -23,6 +62,8 @@ impl Frame {
         Self {
             regs,
             stack: Stack::default(),
+            callback: None,
+            held_before: 0,
         }
     }
 }
@@ -133,6 +174,35 @@ impl State {
         self.frames.push(Rc::new(frame));
     }
 
+    /// Enters a function that a helper calls back, with the arguments in `r1` and on. The caller's
+    /// registers stay as they are: the helper has not returned.
+    pub fn push_callback(&mut self, kind: CallbackKind, arguments: &[Value]) {
+        let mut frame = Frame::new(self.frames.len() as u8);
+        frame.callback = Some(kind);
+        frame.held_before = self.references.len();
+        for (reg, value) in frame.regs[1..].iter_mut().zip(arguments) {
+            *reg = *value;
+        }
+        self.frames.push(Rc::new(frame));
+    }
+
+    /// The state in which a function is called back later, with the arguments in `r1` and on.
+    pub fn entry_later(kind: CallbackKind, arguments: &[Value]) -> Self {
+        let mut state = Self {
+            frames: Vec::new(),
+            references: Vec::new(),
+            executed: 0,
+        };
+        state.push_callback(kind, arguments);
+        state
+    }
+
+    /// How the running function was called back, if it was, and how many resources were held then.
+    pub fn callback(&self) -> Option<(CallbackKind, usize)> {
+        let top = self.top();
+        top.callback.map(|kind| (kind, top.held_before))
+    }
+
     /// Forgets registers of the running function that are not in the set, by number.
     pub fn keep_registers(&mut self, live: u16) {
         let dead = |number: usize, value: &Value| {
@@ -149,16 +219,20 @@ impl State {
     }
 
     /// Returns from a subprogram: `r0` is passed on, `r1` to `r5` are lost, and pointers to the
-    /// frame that is gone are no longer valid.
+    /// frame that is gone are no longer valid. After a callback the caller's registers are those
+    /// that the helper was called with.
     pub fn pop(&mut self) {
         if self.frames.len() < 2 {
             return;
         }
         let gone = (self.frames.len() - 1) as u8;
         let result = *self.reg(Reg::R0);
+        let helper_goes_on = self.top().callback.is_some();
         self.frames.pop();
-        self.clear_caller_saved();
-        self.set(Reg::R0, result);
+        if !helper_goes_on {
+            self.clear_caller_saved();
+            self.set(Reg::R0, result);
+        }
         self.change_values(
             |value| matches!(value.kind, Kind::Stack { frame } if frame == gone),
             |value| *value = Value::any(),

@@ -38,6 +38,11 @@ pub enum Kind {
         /// Index as in [`Self::Map`].
         map: u32,
     },
+    /// A key of a map, which may be read only.
+    MapKey {
+        /// Index as in [`Self::Map`].
+        map: u32,
+    },
     /// A byte of the packet, relative to its start.
     Packet,
     /// A byte of the packet's metadata, relative to its start.
@@ -173,6 +178,7 @@ impl Value {
             (Kind::Map { .. }, false) => "map_ptr",
             (Kind::MapValue { .. }, false) => "map_value",
             (Kind::Map { .. } | Kind::MapValue { .. }, true) => "map_value_or_null",
+            (Kind::MapKey { .. }, _) => "map_key",
             (Kind::Packet, _) => "pkt",
             (Kind::PacketMeta, _) => "pkt_meta",
             (Kind::PacketEnd, _) => "pkt_end",
@@ -215,7 +221,9 @@ impl fmt::Display for Value {
             parts.push(format!("ref_obj_id={}", self.reference));
         }
         match self.kind {
-            Kind::Map { map } | Kind::MapValue { map } => parts.push(format!("map={map}")),
+            Kind::Map { map } | Kind::MapValue { map } | Kind::MapKey { map } => {
+                parts.push(format!("map={map}"))
+            }
             Kind::Stack { frame } => parts.push(format!("frame={frame}")),
             Kind::Record { size } => parts.push(format!("sz={size}")),
             _ => {}

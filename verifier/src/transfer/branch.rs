@@ -107,6 +107,7 @@ fn never_null(value: &Value) -> bool {
         Kind::Ctx
             | Kind::Stack { .. }
             | Kind::MapValue { .. }
+            | Kind::MapKey { .. }
             | Kind::Record { .. }
             | Kind::Object(_)
     );

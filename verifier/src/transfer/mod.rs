@@ -3,6 +3,7 @@
 mod alu;
 mod branch;
 mod call;
+mod callback;
 mod memory;
 
 use bpftime_isa::{CallTarget, Imm64, Instruction, Reg, Width};
@@ -13,6 +14,7 @@ use crate::domain::value::{Id, Kind, Value};
 use crate::env::Env;
 
 pub(crate) use branch::branch;
+pub(crate) use callback::entered;
 
 /// What the analysis notes beside states.
 #[derive(Clone, Debug, Default)]
