@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
 
-.PHONY: demo test bench build examples lint clean
+.PHONY: demo test bench bench-verifier build examples lint clean
 
 ## demo: builds all, then counts malloc in two live processes with an unmodified libbpf tool
 demo:
@@ -26,6 +26,20 @@ bench:
 	$(MAKE) --no-print-directory -s -C benches
 	cargo build --release -p bpftime-bench
 	target/release/bench-uprobe target/release/bpftime bench-results.json
+	$(MAKE) --no-print-directory bench-verifier
+
+## bench-verifier: time and memory of verdicts on the objects below $BPFTIME_SAMPLES, ours beside
+## PREVAIL's and the kernel's, as a table and as bench-verifier.json
+bench-verifier:
+ifdef BPFTIME_SAMPLES
+	scripts/install-deps.sh
+	$(MAKE) --no-print-directory -s -C benches
+	cargo build --release -p bpftime-bench-verifier
+	target/release/bench-verifier $(BPFTIME_SAMPLES) bench-verifier.json
+else
+	@echo "the verifier is not measured: set BPFTIME_SAMPLES to a folder of objects, such as a"
+	@echo "checkout of https://github.com/vbpf/ebpf-samples"
+endif
 
 ## build: the bpftime command and the examples
 build:

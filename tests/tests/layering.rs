@@ -20,6 +20,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("bpftime-cli", 5),
     ("bpftime-tests", 6),
     ("bpftime-bench", 6),
+    ("bpftime-bench-verifier", 6),
     ("bpftime-proofs", 6),
 ];
 

@@ -1,0 +1,45 @@
+//! The kernel's verifier, asked by a libbpf tool.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::corpus::Subject;
+use crate::measure::{Measured, median};
+
+/// Why the kernel cannot be asked, if it cannot.
+pub(crate) fn unavailable(tool: &Path) -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Some("the kernel's verifier may only be asked by root".into());
+    }
+    (!tool.exists()).then(|| format!("{} is missing; run make -C benches", tool.display()))
+}
+
+/// The kernel's verdict and time; none if the object cannot be loaded so far.
+pub(crate) fn judge(tool: &Path, subject: &Subject, rounds: usize) -> Option<Measured> {
+    // Only where the section does not tell the type is it told.
+    let told = if subject.typed_by_section {
+        0
+    } else {
+        subject.program.prog_type as u32
+    };
+    let output = Command::new(tool)
+        .arg(&subject.path)
+        .args([&subject.program.section, &subject.program.name])
+        .args([told.to_string(), rounds.to_string()])
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut words = text.split_whitespace();
+    let accepted = match words.next()? {
+        "accept" => true,
+        "reject" => false,
+        _ => return None,
+    };
+    let micros: Vec<f64> = words.filter_map(|word| word.parse().ok()).collect();
+    (micros.len() == rounds).then(|| Measured {
+        accepted,
+        micros: median(&micros),
+        bytes: None,
+        states: None,
+    })
+}
