@@ -33,6 +33,8 @@ pub struct Status {
     pub namespace_tids: Vec<i32>,
     /// User-mode shadow stacks are on, so a return address may not be replaced.
     pub shadow_stack: bool,
+    /// A signal waits that the thread does not block.
+    pub signal_pending: bool,
 }
 
 impl Status {
@@ -78,6 +80,11 @@ impl Status {
                     .collect()
             })
         };
+        let signals = |key| {
+            field(key).map_or(0, |(_, _, value)| {
+                u64::from_str_radix(value, 16).unwrap_or(u64::MAX)
+            })
+        };
         Ok(Self {
             tgid: number("Tgid", 0, None)? as i32,
             tracer: number("TracerPid", 0, None)? as i32,
@@ -92,6 +99,7 @@ impl Status {
             namespace_tids: ids("NSpid"),
             shadow_stack: field("x86_Thread_features")
                 .is_some_and(|(_, _, value)| value.split_whitespace().any(|f| f == "shstk")),
+            signal_pending: (signals("SigPnd") | signals("ShdPnd")) & !signals("SigBlk") != 0,
         })
     }
 }
@@ -177,12 +185,13 @@ mod tests {
     #[test]
     fn status_fields() {
         let text = "Tgid:\t7\nTracerPid:\t3\nUid:\t1\t2\t3\t4\nThreads:\t9\nSeccomp:\t2\n\
-                    NStgid:\t70\t7\nx86_Thread_features:\tshstk wrss \n";
+                    NStgid:\t70\t7\nSigPnd:\t0000000000000001\nShdPnd:\t0000000000004000\n\
+                    SigBlk:\t0000000000000001\nx86_Thread_features:\tshstk wrss \n";
         let status = Status::parse(7, text).expect("well formed");
         assert_eq!((status.tracer, status.uid, status.threads), (3, 2, 9));
         assert_eq!(status.seccomp, Seccomp::Filter);
         assert_eq!(status.namespace_pids, [70, 7]);
-        assert!(status.shadow_stack);
+        assert!(status.shadow_stack && status.signal_pending);
         assert!(Status::parse(7, "Tgid:\t7\n").is_err());
     }
 }

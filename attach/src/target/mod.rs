@@ -3,6 +3,7 @@
 pub(crate) mod executor;
 mod fds;
 pub mod gaps;
+mod interrupted;
 mod memory;
 mod references;
 mod rseq;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use libc::user_regs_struct;
 
 use super::executor::Executor;
-use super::{Target, memory};
+use super::{Target, interrupted, memory};
 use crate::error::{Error, Result};
 use crate::process::{self, Maps, Status, Task, not_permitted_reason};
 use crate::ptrace::{self, Wait};
@@ -17,6 +17,8 @@ use crate::ptrace::{self, Wait};
 pub struct Thread {
     tid: i32,
     regs: user_regs_struct,
+    /// With which it goes on if a signal comes while it is stopped.
+    interrupted: Option<user_regs_struct>,
 }
 
 impl Thread {
@@ -181,6 +183,9 @@ impl<'t> Stopped<'t> {
         }
         if !self.borrowed {
             for thread in self.threads.drain(..) {
+                if let Some(before) = &thread.interrupted {
+                    interrupted::end(thread.tid, before);
+                }
                 let_go(thread.tid);
             }
         }
@@ -196,7 +201,14 @@ impl Drop for Stopped<'_> {
 /// Registers of a stopped thread; `None` if it has been killed.
 fn thread_state(pid: i32, tid: i32) -> Result<Option<Thread>> {
     match ptrace::registers(tid) {
-        Ok(Some(regs)) => Ok(Some(Thread { tid, regs })),
+        Ok(Some(mut regs)) => {
+            let interrupted = interrupted::restart(pid, tid, &mut regs);
+            Ok(Some(Thread {
+                tid,
+                regs,
+                interrupted,
+            }))
+        }
         Ok(None) => Err(Error::NotX8664 { pid }),
         Err(_) => Ok(None),
     }

@@ -107,7 +107,15 @@ fn one_thread_that_computes() {
 #[test]
 fn blocked_threads_wait_on() {
     crate::support::also_as_nobody("remote::blocked_threads_wait_on");
-    for mode in ["nanosleep", "poll", "futex", "sigsuspend"] {
+    for mode in [
+        "nanosleep",
+        "poll",
+        "futex",
+        "sigsuspend",
+        "epoll",
+        "recv",
+        "interrupted",
+    ] {
         check(Link::Dynamic, &[mode]);
     }
     check(Link::Dynamic, &["write", "read"]);

@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
@@ -108,6 +110,73 @@ static void *futex(void *unused)
 		int64_t start = now();
 		long result = syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, &t, NULL, 0);
 		waited("futex", start, result < 0 ? errno : result, ETIMEDOUT);
+	}
+	return NULL;
+}
+
+static int epoll_fd, datagrams[2];
+
+/* Without a signal handler these have no reason to give EINTR. */
+static void *epoll(void *unused)
+{
+	struct epoll_event event;
+	(void)unused;
+	while (!over()) {
+		int64_t start = now();
+		long result = epoll_wait(epoll_fd, &event, 1, 6);
+		waited("epoll", start, result < 0 ? -errno : result, 0);
+	}
+	return NULL;
+}
+
+static void *receiver(void *unused)
+{
+	struct timeval limit = { 0, 8000 };
+	char byte;
+	(void)unused;
+	setsockopt(datagrams[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	while (!over()) {
+		int64_t start = now();
+		long result = recv(datagrams[0], &byte, 1, 0);
+		waited("recv", start, result < 0 ? errno : result, EAGAIN);
+	}
+	return NULL;
+}
+
+/* A signal handler is a reason for EINTR, and it must not get lost. */
+static volatile sig_atomic_t seen;
+
+static void on_user(int sig)
+{
+	(void)sig;
+	seen++;
+}
+
+static void *interrupted(void *unused)
+{
+	int before = 0;
+	struct epoll_event event;
+	struct timespec soon = { 0, 1000000 };
+	struct itimerspec once = { { 0, 0 }, soon };
+	struct sigevent notify = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1 };
+	sigset_t all, most;
+	timer_t timer;
+	(void)unused;
+	notify._sigev_un._tid = (int)syscall(SYS_gettid);
+	sigfillset(&all);
+	most = all;
+	sigdelset(&most, SIGUSR1);
+	pthread_sigmask(SIG_SETMASK, &all, NULL);
+	if (timer_create(CLOCK_MONOTONIC, &notify, &timer) != 0)
+		wrong("timer_create", errno);
+	while (!over()) {
+		timer_settime(timer, 0, &once, NULL);
+		/* A stop may give EINTR too, but whenever the handler has run the call has ended. */
+		while (seen == before)
+			if (epoll_pwait(epoll_fd, &event, 1, -1, &most) != -1 || errno != EINTR)
+				wrong("epoll_pwait", errno);
+		if (seen != ++before)
+			wrong("signals seen", seen);
 	}
 	return NULL;
 }
@@ -270,7 +339,8 @@ int main(int argc, char **argv)
 	} modes[] = {
 		{ "spin", spin }, { "nanosleep", sleeper }, { "poll", poller }, { "futex", futex },
 		{ "read", reader }, { "write", writer }, { "sigsuspend", suspender },
-		{ "threads", spawner }, { "hot", calling },
+		{ "threads", spawner }, { "epoll", epoll },
+		{ "recv", receiver }, { "interrupted", interrupted }, { "hot", calling },
 	};
 	pthread_t threads[64];
 	int count = 0, tick = 0;
@@ -278,13 +348,20 @@ int main(int argc, char **argv)
 
 	end = now() + atoll(argv[1]) * 1000000LL;
 	sigaction(SIGRTMIN, &act, NULL);
+	act.sa_flags = 0;
+	act.sa_handler = on_user;
+	sigaction(SIGUSR1, &act, NULL);
 	sigset_t set;
 	sigemptyset(&set);
 	sigaddset(&set, SIGALRM);
 	sigaddset(&set, SIGRTMIN);
+	sigaddset(&set, SIGUSR1);
 	sigaddset(&set, SIGTERM);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	if (pipe(pipe_fds) != 0)
+	epoll_fd = epoll_create1(0);
+	/* The heap is there before anybody looks. */
+	free(malloc(100));
+	if (pipe(pipe_fds) != 0 || socketpair(AF_UNIX, SOCK_DGRAM, 0, datagrams) != 0)
 		return 2;
 	if (atoll(argv[1]) == 0) {
 		end = INT64_MAX;
