@@ -4,7 +4,7 @@ use bpftime_abi::{Capabilities, STACK_SIZE, VmCtx};
 use bpftime_isa::{AtomicOp, MapDef, MapType, RetType, Size, Width, helper};
 
 use super::arguments;
-use super::machine::{Arguments, Machine};
+use super::machine::{Arguments, Called, Machine};
 use super::regions::{Region, Regions};
 use super::stack::Stacks;
 use super::trap::{RegionKind, TrapReason};
@@ -89,7 +89,7 @@ impl Machine for Checked<'_> {
         self.regions.atomic(address, width, op, operand, expected)
     }
 
-    fn helper(&mut self, number: u32, arguments: Arguments) -> Result<Option<u64>, TrapReason> {
+    fn helper(&mut self, number: u32, arguments: Arguments) -> Result<Called, TrapReason> {
         let proto = helper::proto(number)
             .filter(|_| self.offered.has_helper(number))
             .ok_or(TrapReason::HelperNotOffered(number))?;
@@ -105,7 +105,7 @@ impl Machine for Checked<'_> {
             self.regions.remove(record.kind, Some(record.base));
         }
         match (proto.ret, checked.map) {
-            (RetType::Void, _) => return Ok(None),
+            (RetType::Void, _) => return Ok(Called::Result(None)),
             (RetType::MapValueOrNull, Some(index)) if result != 0 => {
                 let map = self.map(index)?;
                 let region = Region {
@@ -131,7 +131,7 @@ impl Machine for Checked<'_> {
             }
             _ => {}
         }
-        Ok(Some(result))
+        Ok(Called::Result(Some(result)))
     }
 
     fn map_handle(&mut self, index: u32) -> Result<u64, TrapReason> {

@@ -3,7 +3,7 @@
 use bpftime_abi::{STACK_SIZE, VmCtx};
 use bpftime_isa::{AtomicOp, Size, Width};
 
-use super::machine::{Arguments, Machine};
+use super::machine::{Arguments, Called, Machine};
 use super::raw;
 use super::stack::Stacks;
 use super::trap::TrapReason;
@@ -54,7 +54,7 @@ impl Machine for Direct {
         Ok(unsafe { raw::atomic(address, width, op, operand, expected) })
     }
 
-    fn helper(&mut self, number: u32, arguments: Arguments) -> Result<Option<u64>, TrapReason> {
+    fn helper(&mut self, number: u32, arguments: Arguments) -> Result<Called, TrapReason> {
         let [r1, r2, r3, r4, r5] = arguments.values;
         // SAFETY: the helper table has an entry for every helper that the verifier accepts, and
         // the arguments are verified.
@@ -62,7 +62,7 @@ impl Machine for Direct {
             let helper = *(*self.vm).helpers.add(number as usize);
             helper(self.vm, r1, r2, r3, r4, r5)
         };
-        Ok(Some(result))
+        Ok(Called::Result(Some(result)))
     }
 
     fn map_handle(&mut self, index: u32) -> Result<u64, TrapReason> {

@@ -5,7 +5,7 @@ use bpftime_isa::{AluOp, AtomicOp, CallTarget, Imm64, Instruction, Operand, Reg,
 
 use super::alu;
 use super::code::Code;
-use super::machine::Machine;
+use super::machine::{Called, Machine};
 use super::registers::Registers;
 use super::trap::{Trap, TrapReason};
 
@@ -20,6 +20,8 @@ struct Caller {
     saved: [Option<u64>; 4],
     frame_pointer: u64,
     may_goto_left: u64,
+    /// The caller is a helper.
+    is_helper: bool,
 }
 
 /// Runs from slot 0 with the given `r1` and `r2` until the main program exits, and gives `r0`.
@@ -44,6 +46,7 @@ pub(crate) fn execute<M: Machine>(
             .map_err(|reason| Trap { slot: at, reason })?;
         at = slot;
         cpu.next = i64::from(slot) + instruction.slots() as i64;
+        cpu.machine.executing(slot);
         match cpu.step(instruction) {
             Ok(None) => {}
             Ok(Some(result)) => return Ok(result),
@@ -163,8 +166,16 @@ impl<M: Machine> Cpu<'_, M> {
                 aligned(address, size)?;
                 self.machine.store(address, size, value)?;
             }
-            Instruction::LoadPacket { .. } => {
-                return Err(TrapReason::Unsupported("legacy packet access"));
+            Instruction::LoadPacket { size, index, off } => {
+                let index = match index {
+                    // The index is a 32-bit number.
+                    Some(reg) => i64::from(self.registers.get(reg)? as i32),
+                    None => 0,
+                };
+                match self.machine.load_packet(index + i64::from(off), size)? {
+                    Some(value) => self.registers.after_call(Some(value)),
+                    None => return Ok(Some(0)),
+                }
             }
             Instruction::AddrSpaceCast { .. } => {
                 return Err(TrapReason::Unsupported("addr_space_cast"));
@@ -187,12 +198,17 @@ impl<M: Machine> Cpu<'_, M> {
                 None => self.jump(delta.into()),
             },
             Instruction::Call(CallTarget::Helper(number)) => {
-                let result = self.machine.helper(number, self.registers.arguments())?;
-                self.registers.after_call(result);
+                let called = self.machine.helper(number, self.registers.arguments())?;
+                return self.called(called);
             }
-            Instruction::Call(CallTarget::Local(delta)) => self.call(delta)?,
-            Instruction::Call(CallTarget::Kfunc { .. }) => {
-                return Err(TrapReason::Unsupported("a call of a kernel function"));
+            Instruction::Call(CallTarget::Local(delta)) => {
+                self.call(false)?;
+                self.jump(delta.into());
+            }
+            Instruction::Call(CallTarget::Kfunc { id, btf_idx }) => {
+                let arguments = self.registers.arguments();
+                let called = self.machine.kfunc(id, btf_idx, arguments)?;
+                return self.called(called);
             }
             Instruction::Call(CallTarget::Register(_)) => {
                 return Err(TrapReason::Unsupported("a call through a register"));
@@ -229,7 +245,8 @@ impl<M: Machine> Cpu<'_, M> {
                 "a map by descriptor, which the loader must turn into an index,",
             )),
             Imm64::BtfId { .. } => Err(TrapReason::Unsupported("a kernel variable")),
-            Imm64::Func { .. } => Err(TrapReason::Unsupported("a callback")),
+            // `next` is behind the instruction's two slots, `delta` counts from the second.
+            Imm64::Func { delta } => self.machine.function(self.next - 1 + i64::from(delta)),
         }
     }
 
@@ -267,7 +284,25 @@ impl<M: Machine> Cpu<'_, M> {
         }
     }
 
-    fn call(&mut self, delta: i32) -> Result<(), TrapReason> {
+    /// Goes on as a called helper says; gives the program's result when that was its end.
+    fn called(&mut self, called: Called) -> Result<Option<u64>, TrapReason> {
+        match called {
+            Called::Result(result) => self.registers.after_call(result),
+            Called::Callback { entry, arguments } => {
+                self.call(true)?;
+                self.registers.set_arguments(arguments);
+                self.next = i64::from(entry);
+            }
+            Called::Return(value) => {
+                self.registers.after_call(Some(value));
+                return self.exit();
+            }
+        }
+        Ok(None)
+    }
+
+    /// Enters a new frame; where it begins is left to the caller.
+    fn call(&mut self, is_helper: bool) -> Result<(), TrapReason> {
         let depth = self.callers.len() + 1;
         if depth >= MAX_CALL_FRAMES {
             return Err(TrapReason::CallDepth);
@@ -279,9 +314,9 @@ impl<M: Machine> Cpu<'_, M> {
             saved,
             frame_pointer: caller_frame,
             may_goto_left: self.may_goto_left,
+            is_helper,
         });
         self.may_goto_left = MAY_GOTO_BUDGET;
-        self.jump(delta.into());
         Ok(())
     }
 
@@ -292,11 +327,22 @@ impl<M: Machine> Cpu<'_, M> {
             self.machine.leave(depth);
             return Ok(Some(result));
         };
+        let result = if caller.is_helper {
+            Some(self.registers.get(Reg::R0)?)
+        } else {
+            None
+        };
         self.machine.leave(depth);
         self.next = caller.return_slot;
         self.may_goto_left = caller.may_goto_left;
         self.registers.leave(caller.saved, caller.frame_pointer);
-        Ok(None)
+        match result {
+            Some(result) => {
+                let called = self.machine.called_back(result)?;
+                self.called(called)
+            }
+            None => Ok(None),
+        }
     }
 }
 

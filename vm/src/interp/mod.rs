@@ -7,7 +7,7 @@
 //! that helpers see what the program sees. Neither touches anything outside its regions, whatever
 //! the program does.
 //!
-//! Programs are run through [`crate::HostEnvironment`].
+//! Programs are run through [`crate::HostEnvironment`], or with [`run_on`] on another [`Machine`].
 
 mod alu;
 mod arguments;
@@ -15,7 +15,7 @@ pub(crate) mod checked;
 mod code;
 mod direct;
 mod execute;
-mod machine;
+pub mod machine;
 mod raw;
 pub(crate) mod regions;
 mod registers;
@@ -29,6 +29,7 @@ use bpftime_verifier::VerifiedProgram;
 use checked::Checked;
 use code::Code;
 use direct::Direct;
+use machine::Machine;
 pub use trap::{Access, ArgumentProblem, RegionKind, Trap, TrapReason};
 
 #[cfg(test)]
@@ -67,6 +68,22 @@ impl Interpreter {
     }
 }
 
+/// Runs any slots on a machine, at most `limit` instructions, and gives `r0`.
+///
+/// # Errors
+///
+/// Slots that are no program, and what the machine refuses.
+pub fn run_on<M: Machine>(
+    slots: &[Insn],
+    machine: &mut M,
+    r1: u64,
+    r2: u64,
+    limit: u64,
+) -> Result<u64, Trap> {
+    let code = Code::from_slots(slots)?;
+    execute::execute(&code, machine, r1, r2, limit)
+}
+
 /// Runs any slots on a checked machine, at most `limit` instructions.
 pub(crate) fn run_checked(
     slots: &[Insn],
@@ -75,8 +92,7 @@ pub(crate) fn run_checked(
     r2: u64,
     limit: u64,
 ) -> Result<u64, Trap> {
-    let code = Code::from_slots(slots)?;
-    execute::execute(&code, &mut machine, r1, r2, limit)
+    run_on(slots, &mut machine, r1, r2, limit)
 }
 
 #[cfg(test)]

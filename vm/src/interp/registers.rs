@@ -68,6 +68,11 @@ impl Registers {
         ([r6, r7, r8, r9], caller_frame)
     }
 
+    /// At the start of a function that a helper calls.
+    pub(crate) fn set_arguments(&mut self, arguments: [Option<u64>; 5]) {
+        self.general[1..=5].copy_from_slice(&arguments);
+    }
+
     /// Returns to the caller; `r0` is as the subprogram left it.
     pub(crate) fn leave(&mut self, saved: [Option<u64>; 4], frame_pointer: u64) {
         self.general[1..=5].fill(None);
