@@ -11,7 +11,9 @@ mod sk_buff;
 mod socket;
 mod trace;
 
-use crate::{AttachType, ProgType};
+use std::borrow::Cow;
+
+use crate::{AttachType, ProgType, Program};
 
 /// What a context field holds.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -65,6 +67,14 @@ pub enum Object {
     /// (`PTR_TRUSTED`).
     #[doc(alias = "PTR_TO_BTF_ID")]
     Kernel(&'static str),
+    /// A structure of the kernel's by its number in the kernel's BTF.
+    Typed {
+        /// Number of the structure.
+        type_id: u32,
+        /// It is valid as long as the program runs, and helpers take it (`PTR_TRUSTED`). Else only
+        /// reads are safe, which may fault and then give 0.
+        trusted: bool,
+    },
 }
 
 impl Object {
@@ -77,7 +87,7 @@ impl Object {
             Self::TcpSock => Some(&socket::TCP_SOCK),
             Self::XdpSock => Some(&socket::XDP_SOCK),
             Self::FlowKeys => Some(&socket::FLOW_KEYS),
-            Self::TraceBuffer | Self::Kernel(_) => None,
+            Self::TraceBuffer | Self::Kernel(_) | Self::Typed { .. } => None,
         }
     }
 }
@@ -129,14 +139,14 @@ pub struct CtxField {
 }
 
 /// Layout of a context.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct CtxLayout {
     /// Name as in the kernel's header (`xdp_md`, `pt_regs`).
     pub name: &'static str,
     /// Bytes.
     pub size: u32,
     /// Fields in ascending order of offset. Bytes that no field covers may not be accessed.
-    pub fields: &'static [CtxField],
+    pub fields: Cow<'static, [CtxField]>,
     /// The context is plain memory of run-time length, writable, with that length in `r2`
     /// (the project's own `mem` context); `size` is 0 and `fields` empty.
     pub plain_memory: bool,
@@ -144,7 +154,7 @@ pub struct CtxLayout {
 
 impl CtxField {
     /// A number that may be read as a whole.
-    const fn scalar(name: &'static str, offset: u32, size: u32) -> Self {
+    pub(crate) const fn scalar(name: &'static str, offset: u32, size: u32) -> Self {
         Self {
             name,
             offset,
@@ -170,7 +180,7 @@ impl CtxField {
     }
 
     /// As it is, but these parts may be read too.
-    const fn parts(self, read: Pieces) -> Self {
+    pub(crate) const fn parts(self, read: Pieces) -> Self {
         Self { read, ..self }
     }
 
@@ -207,7 +217,7 @@ impl CtxLayout {
         Self {
             name,
             size,
-            fields,
+            fields: Cow::Borrowed(fields),
             plain_memory: false,
         }
     }
@@ -215,7 +225,7 @@ impl CtxLayout {
     /// The field that a read of `size` bytes at `offset` reads, if programs may do it.
     ///
     /// For a layout of [`CtxLayout::plain_memory`] there are no fields and never a result.
-    pub fn readable(&self, offset: i64, size: u32) -> Option<&'static CtxField> {
+    pub fn readable(&self, offset: i64, size: u32) -> Option<&CtxField> {
         let (field, offset) = self.covering(offset)?;
         field.allows(field.read, offset, size).then_some(field)
     }
@@ -223,13 +233,13 @@ impl CtxLayout {
     /// The field that a write of `size` bytes at `offset` changes, if programs may do it.
     ///
     /// For a layout of [`CtxLayout::plain_memory`] there are no fields and never a result.
-    pub fn writable(&self, offset: i64, size: u32) -> Option<&'static CtxField> {
+    pub fn writable(&self, offset: i64, size: u32) -> Option<&CtxField> {
         let (field, offset) = self.covering(offset)?;
         field.allows(field.write?, offset, size).then_some(field)
     }
 
     /// The field that holds the byte at the offset.
-    fn covering(&self, offset: i64) -> Option<(&'static CtxField, u32)> {
+    fn covering(&self, offset: i64) -> Option<(&CtxField, u32)> {
         let offset = u32::try_from(offset).ok()?;
         let after = self.fields.partition_point(|field| field.offset <= offset);
         let field = self.fields.get(after.checked_sub(1)?)?;
@@ -241,9 +251,18 @@ impl CtxLayout {
 static MEMORY: CtxLayout = CtxLayout {
     name: "memory",
     size: 0,
-    fields: &[],
+    fields: Cow::Borrowed(&[]),
     plain_memory: true,
 };
+
+/// The context of the program: that of its type, or what its hook's signature says.
+pub fn of(program: &Program) -> Option<Cow<'static, CtxLayout>> {
+    let of_type = || layout(program.prog_type, program.attach_type);
+    match &program.hook.signature {
+        Some(signature) if program.prog_type.is_typed() => Some(Cow::Owned(signature.layout())),
+        _ => of_type().map(Cow::Borrowed),
+    }
+}
 
 /// The context of programs of the type, or `None` for types whose context is typed by BTF, and for
 /// attach types that the type does not have.
@@ -304,7 +323,7 @@ mod tests {
                     continue;
                 };
                 let mut end = 0;
-                for field in layout.fields {
+                for field in layout.fields.iter() {
                     assert!(field.offset >= end && field.size > 0, "{field:?}");
                     end = field.end();
                 }

@@ -6,6 +6,7 @@
 //! - [`decode`](mod@decode), [`encode`](mod@encode): between slots and instructions
 //! - [`asm`]: instructions from text; `Display` of [`Instruction`] is the way back
 //! - [`program`]: a program before verification: slots, maps, subprograms, line table
+//! - [`hook`]: where a program is attached, and what it is called with there
 //! - [`map`]: map definitions
 //! - [`prog_type`]: program and attach types with the kernel's numbers
 //! - [`context`]: layouts of the contexts that programs are called with
@@ -20,6 +21,7 @@ pub mod decode;
 mod display;
 pub mod encode;
 pub mod helper;
+pub mod hook;
 pub mod insn;
 pub mod instruction;
 pub mod map;
@@ -35,6 +37,7 @@ pub use context::{CtxField, CtxFieldKind, CtxLayout, Object, ObjectPointer, Piec
 pub use decode::{DecodeError, Decoded, Field, decode, decode_one};
 pub use encode::encode;
 pub use helper::{ArgType, HelperProto, RetType};
+pub use hook::{Hook, HookArg, Signature};
 pub use insn::Insn;
 pub use instruction::{
     AluOp, AtomicOp, ByteOrderOp, CallTarget, Cond, Imm64, Instruction, Operand, Size, Width,

@@ -69,6 +69,13 @@ prog_types! {
     Netfilter = 32, "BPF_PROG_TYPE_NETFILTER", "netfilter";
 }
 
+impl ProgType {
+    /// Whether the context is an array of words that BTF gives types.
+    pub const fn is_typed(self) -> bool {
+        matches!(self, Self::Tracing | Self::Lsm | Self::StructOps)
+    }
+}
+
 /// Attach type, by the kernel's number (`enum bpf_attach_type`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[doc(alias = "bpf_attach_type")]

@@ -1,6 +1,6 @@
 //! A program before verification.
 
-use crate::{AttachType, Insn, MapDef, ProgType};
+use crate::{AttachType, Hook, Insn, MapDef, ProgType};
 
 /// One program with all that verification needs, from an object file or from a `bpf()` call.
 ///
@@ -15,6 +15,8 @@ pub struct Program {
     pub prog_type: ProgType,
     /// Attach type where the program type has several.
     pub attach_type: Option<AttachType>,
+    /// Where it is attached, as far as the types do not say it.
+    pub hook: Hook,
     /// Licence text; some helpers ask for one that is compatible with the GPL.
     pub license: String,
     /// Slots: main program first, subprograms after it. Maps are referred to by

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ops::Deref;
 use std::path::Path;
 
-use bpftime_isa::{MapDef, ProgType, Program, section};
+use bpftime_isa::{Hook, MapDef, ProgType, Program, section};
 
 use crate::btf::Btf;
 use crate::btf::ext::BtfExt;
@@ -150,6 +150,7 @@ impl Object {
                     section: section.name.to_owned(),
                     prog_type: kind.map_or(ProgType::Unspec, |kind| kind.prog_type),
                     attach_type: kind.and_then(|kind| kind.attach_type),
+                    hook: kind.map(|kind| Hook::of_section(&kind)).unwrap_or_default(),
                     license: license.clone(),
                     insns: linked.insns,
                     maps: linked.maps,

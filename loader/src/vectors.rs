@@ -12,12 +12,14 @@ use std::path::Path;
 use bpftime_abi::map_type::create_flags::{
     BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG,
 };
-use bpftime_isa::{AttachType, Insn, MapDef, MapField, MapFieldKind, MapType, ProgType, Program};
+use bpftime_isa::{AttachType, Hook, Insn, MapDef, MapField, MapFieldKind, MapType, ProgType, Program};
 use flate2::read::GzDecoder;
 use serde::Deserialize;
 
 /// Bytes of a file of vectors.
 const FILE_BYTES: u64 = 512 << 20;
+/// The program may sleep.
+const BPF_F_SLEEPABLE: u32 = 1 << 4;
 /// Slots of one test; more than any kernel takes, so that programs too long are vectors too.
 const TEST_SLOTS: u64 = 4_000_000;
 /// `BPF_PSEUDO_MAP_VALUE`, and its form by index.
@@ -120,6 +122,8 @@ struct Test {
     prog_type: u32,
     #[serde(default)]
     expected_attach_type: u32,
+    #[serde(default)]
+    prog_load_flags: u32,
     result: Option<String>,
     insns: Option<String>,
     insns_file: Option<String>,
@@ -232,6 +236,10 @@ fn program(
         section: String::new(),
         prog_type,
         attach_type: Some(AttachType(test.expected_attach_type)),
+        hook: Hook {
+            sleepable: test.prog_load_flags & BPF_F_SLEEPABLE != 0,
+            ..Hook::default()
+        },
         license: "GPL".to_owned(),
         insns,
         maps: definitions,

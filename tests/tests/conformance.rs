@@ -182,6 +182,7 @@ fn program(vector: &Vector) -> Program {
         section: String::new(),
         prog_type: ProgType::Memory,
         attach_type: None,
+        hook: bpftime_isa::Hook::default(),
         license: "GPL".to_owned(),
         insns: vector.insns.clone(),
         maps: Vec::new(),

@@ -1,5 +1,7 @@
 //! What stays the same during an analysis.
 
+use std::borrow::Cow;
+
 use bpftime_abi::map_type::create_flags::BPF_F_RDONLY_PROG;
 use bpftime_isa::{CtxLayout, MapDef, MapType, ProgType, Program, context};
 
@@ -10,7 +12,7 @@ pub(crate) struct Env<'a> {
     pub(crate) program: &'a Program,
     pub(crate) options: &'a Options,
     /// Layout of the context.
-    pub(crate) layout: &'static CtxLayout,
+    pub(crate) layout: Cow<'static, CtxLayout>,
     /// The program's maps, then what its maps of maps hold.
     maps: Vec<&'a MapDef>,
     /// For each of the program's maps, which of `maps` it holds.
@@ -20,7 +22,7 @@ pub(crate) struct Env<'a> {
 impl<'a> Env<'a> {
     /// `None` if the program type has no context that is known.
     pub(crate) fn new(program: &'a Program, options: &'a Options) -> Option<Self> {
-        let layout = context::layout(program.prog_type, program.attach_type)?;
+        let layout = context::of(program)?;
         let mut maps: Vec<&MapDef> = program.maps.iter().collect();
         let mut held = Vec::with_capacity(maps.len());
         for map in &program.maps {

@@ -14,6 +14,7 @@ fn program(prog_type: ProgType, text: &str, maps: Vec<MapDef>) -> Program {
         section: String::new(),
         prog_type,
         attach_type: None,
+        hook: bpftime_isa::Hook::default(),
         license: "GPL".to_owned(),
         insns: asm::parse(text).unwrap_or_else(|error| panic!("{error}")),
         maps,

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use bpftime_abi::Errno;
-use bpftime_isa::{AttachType, Insn, LineInfo, ProgType, Program as Unverified, Subprogram};
+use bpftime_isa::{AttachType, Hook, Insn, LineInfo, ProgType, Program as Unverified, Subprogram};
 use bpftime_verifier::{Options, VerifiedProgram, verify};
 
 use super::map_create::btf_of;
@@ -21,6 +21,8 @@ const MAX_SLOTS: u32 = 1_000_000;
 const MAX_MAPS: usize = 64;
 /// Flags that the kernel knows (`BPF_F_STRICT_ALIGNMENT` .. `BPF_F_TOKEN_FD`).
 const KNOWN_FLAGS: u32 = 0x1_00ff;
+/// The program may sleep.
+const BPF_F_SLEEPABLE: u32 = 1 << 4;
 /// End of the last field that is accepted (`fd_array_cnt`).
 const END: usize = 152;
 /// A function's name is shorter, as in the kernel (`KSYM_NAME_LEN`).
@@ -85,6 +87,10 @@ pub fn load(request: &Request<'_>, attr: &Attr, size: u64) -> Answer {
         section: String::new(),
         prog_type,
         attach_type,
+        hook: Hook {
+            sleepable: attr.u32(44) & BPF_F_SLEEPABLE != 0,
+            ..Hook::default()
+        },
         license,
         insns,
         maps: maps.iter().map(|map| map.definition()).collect(),

@@ -202,8 +202,8 @@ fn object_kind(object: Object, nullable: bool) -> &'static str {
         (Object::XdpSock, true) => "xdp_sock_or_null",
         (Object::FlowKeys, _) => "flow_keys",
         (Object::TraceBuffer, _) => "tp_buffer",
-        (Object::Kernel(_), false) => "ptr_",
-        (Object::Kernel(_), true) => "ptr_or_null_",
+        (Object::Kernel(_) | Object::Typed { .. }, false) => "ptr_",
+        (Object::Kernel(_) | Object::Typed { .. }, true) => "ptr_or_null_",
     }
 }
 

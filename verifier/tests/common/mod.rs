@@ -24,6 +24,7 @@ pub(crate) fn program(prog_type: ProgType, insns: Vec<Insn>, maps: Vec<MapDef>) 
         section: String::new(),
         prog_type,
         attach_type: None,
+        hook: bpftime_isa::Hook::default(),
         license: "GPL".into(),
         insns,
         maps,

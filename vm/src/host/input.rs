@@ -133,7 +133,7 @@ impl Input {
         let end = start + self.packet_len as u64;
         let context = self.context.bytes_mut(0, self.context_len);
         context.fill(0);
-        for field in self.layout.fields {
+        for field in self.layout.fields.iter() {
             let value = match field.kind {
                 CtxFieldKind::PacketStart | CtxFieldKind::PacketMeta => start,
                 CtxFieldKind::PacketEnd => end,

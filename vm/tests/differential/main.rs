@@ -268,6 +268,7 @@ fn program_without_maps() -> Program {
         section: String::new(),
         prog_type: ProgType::Memory,
         attach_type: None,
+        hook: bpftime_isa::Hook::default(),
         license: "GPL".to_owned(),
         insns: Vec::new(),
         maps: Vec::new(),

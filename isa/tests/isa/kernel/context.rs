@@ -154,6 +154,7 @@ fn text(kind: CtxFieldKind) -> String {
                 Object::FlowKeys => "flow_keys",
                 Object::TraceBuffer => "tp_buffer",
                 Object::Kernel(name) => return format!("trusted_ptr{null}_{name}"),
+                Object::Typed { .. } => unreachable!("no layout by type has one"),
             };
             return format!("{name}{null}");
         }

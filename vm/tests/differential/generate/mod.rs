@@ -257,6 +257,7 @@ fn program(prog_type: ProgType, instructions: &[Instruction]) -> Program {
         section: String::new(),
         prog_type,
         attach_type: None,
+        hook: bpftime_isa::Hook::default(),
         license: "GPL".to_owned(),
         insns: encode(instructions),
         maps: vec![MapDef {
