@@ -9,6 +9,7 @@ use crate::broker::map::Map;
 use crate::broker::objects::{Btf, Link, Object};
 use crate::broker::program::Program;
 use crate::notify::listener::Reply;
+use crate::sys::errno_of;
 
 /// A structure of the kernel's, filled field by field.
 struct Record {
@@ -127,13 +128,28 @@ fn program_info(request: &Request<'_>, program: &Program, wanted: &[u8]) -> Resu
         let len = ids.len().min(room as usize * 4);
         request.call.write(buffer, &ids[..len])?;
     }
+    // Instructions and machine code, where the tool has room for them.
+    let shown = program.shown.as_slice();
+    let (xlated_len, xlated) = (word(wanted, 20) as usize, address(wanted, 32));
+    request
+        .call
+        .write(xlated, shown.get(..xlated_len).unwrap_or(shown))?;
+    let (jited_len, jited) = (word(wanted, 16) as usize, address(wanted, 24));
+    if let Some(code) = &program.code
+        && jited_len != 0
+    {
+        let bytes = code.read(jited_len).map_err(|error| errno_of(&error))?;
+        request.call.write(jited, &bytes)?;
+    }
     let mut record = Record::new(232);
     record
         .u32(0, program.prog_type as u32)
         .u32(4, program.id)
         .put(8, &program.tag)
         .u32(16, program.code.as_ref().map_or(0, |code| code.len as u32))
-        .u32(20, program.slots * 8)
+        .u32(20, shown.len() as u32)
+        .u64(24, jited)
+        .u64(32, xlated)
         .u64(40, program.load_time)
         .u32(48, nix::unistd::getuid().as_raw())
         .u32(52, count)

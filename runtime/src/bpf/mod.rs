@@ -9,6 +9,7 @@
 //! - [`map_create`], [`map_elem`], [`map_batch`]: maps
 //! - [`btf`], [`btf_load`]: type information
 //! - [`prog_load`]: programs: verification and compilation
+//! - [`xlated`]: what tools see of a program's instructions
 //! - [`mod@link`] makes links
 //! - [`ids`]: enumeration of objects
 //! - [`info`]: descriptions of objects
@@ -30,6 +31,7 @@ pub mod map_elem;
 pub mod paths;
 pub mod perf;
 pub mod prog_load;
+pub mod xlated;
 
 pub use attr::Attr;
 

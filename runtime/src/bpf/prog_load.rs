@@ -8,7 +8,7 @@ use bpftime_verifier::{Options, VerifiedProgram, verify};
 
 use super::map_create::btf_of;
 use super::map_elem::map_of;
-use super::{Answer, Attr, Request, btf};
+use super::{Answer, Attr, Request, btf, xlated};
 use crate::broker::map::Map;
 use crate::broker::objects::{Btf, Object};
 use crate::broker::program::{Code, Program};
@@ -32,15 +32,18 @@ const MAX_NAME: usize = 512;
 const MAX_TEXT: usize = 64 << 20;
 
 /// `BPF_PSEUDO_*` in the source register of a 64-bit immediate load.
-mod pseudo {
-    pub(super) const MAP_FD: u8 = 1;
-    pub(super) const MAP_VALUE: u8 = 2;
-    pub(super) const MAP_IDX: u8 = 5;
-    pub(super) const MAP_IDX_VALUE: u8 = 6;
+pub(super) mod pseudo {
+    pub(in crate::bpf) const MAP_FD: u8 = 1;
+    pub(in crate::bpf) const MAP_VALUE: u8 = 2;
+    pub(in crate::bpf) const FUNC: u8 = 4;
+    pub(in crate::bpf) const MAP_IDX: u8 = 5;
+    pub(in crate::bpf) const MAP_IDX_VALUE: u8 = 6;
+    /// In the source register of a call.
+    pub(in crate::bpf) const CALL: u8 = 1;
 }
 
 /// Operation of a 64-bit immediate load.
-const LOAD_IMM64: u8 = 0x18;
+pub(super) const LOAD_IMM64: u8 = 0x18;
 
 /// `BPF_PROG_LOAD`; `size` is the size of the attr that the tool gave.
 pub fn load(request: &Request<'_>, attr: &Attr, size: u64) -> Answer {
@@ -65,7 +68,7 @@ pub fn load(request: &Request<'_>, attr: &Attr, size: u64) -> Answer {
         .chunks_exact(Insn::SIZE)
         .map(|slot| Insn::from_le_bytes(slot.try_into().unwrap_or_default()))
         .collect();
-    let tag = tag(&insns);
+    let tag = xlated::tag(&insns);
     let maps = match resolve_maps(request, attr, &mut insns) {
         Ok(maps) => maps,
         Err((errno, text)) => {
@@ -73,6 +76,8 @@ pub fn load(request: &Request<'_>, attr: &Attr, size: u64) -> Answer {
             return Err(errno);
         }
     };
+    let ids: Vec<u32> = maps.iter().map(|map| map.id).collect();
+    let shown = xlated::shown(&insns, &ids);
     let types = match attr.i32(72) {
         0 => None,
         fd => Some(btf_of(request, fd)?),
@@ -130,7 +135,7 @@ pub fn load(request: &Request<'_>, attr: &Attr, size: u64) -> Answer {
             name,
             prog_type,
             tag,
-            slots,
+            shown,
             gpl_compatible: is_gpl_compatible(&verified.program().license),
             load_time: boot_time(),
             verified_insns: steps,
@@ -219,20 +224,6 @@ fn boot_time() -> u64 {
     nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map_or(0, |time| {
         time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64
     })
-}
-
-/// Hash of the instructions with map descriptors left out (FNV-1a; the kernel uses SHA, but
-/// tools only compare and print it).
-fn tag(insns: &[Insn]) -> [u8; 8] {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for insn in insns {
-        let names_map = insn.opcode == LOAD_IMM64 && insn.src != 0;
-        let imm = if names_map { 0 } else { insn.imm };
-        for byte in (Insn { imm, ..*insn }).to_le_bytes() {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-    hash.to_be_bytes()
 }
 
 /// Replaces descriptors in the slots by indices into the list that is returned.

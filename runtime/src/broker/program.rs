@@ -1,9 +1,12 @@
 //! Programs as the broker holds them.
 
+use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bpftime_isa::ProgType;
+use bpftime_isa::{Insn, ProgType};
 
 use super::map::Map;
 use super::objects::Btf;
@@ -19,8 +22,8 @@ pub struct Program {
     pub prog_type: ProgType,
     /// Hash of the instructions.
     pub tag: [u8; 8],
-    /// Number of instruction slots.
-    pub slots: u32,
+    /// The instructions as tools are shown them, 8 bytes each.
+    pub shown: Vec<u8>,
     /// Whether the licence is compatible with the GPL.
     pub gpl_compatible: bool,
     /// When it was loaded, nanoseconds since boot.
@@ -52,7 +55,22 @@ pub struct Code {
     pub needs_cpu: bool,
 }
 
+impl Code {
+    /// The first `len` bytes of the code.
+    pub fn read(&self, len: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; len.min(self.len)];
+        let file = File::from(self.file.try_clone()?);
+        file.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+}
+
 impl Program {
+    /// Number of instruction slots.
+    pub fn slots(&self) -> u32 {
+        (self.shown.len() / Insn::SIZE) as u32
+    }
+
     /// Maps bound with `BPF_PROG_BIND_MAP`.
     pub fn bound(&self) -> MutexGuard<'_, Vec<Arc<Map>>> {
         self.bound.lock().unwrap_or_else(PoisonError::into_inner)

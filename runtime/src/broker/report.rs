@@ -47,7 +47,7 @@ pub fn status(broker: &Arc<Broker>) -> Status {
                 .iter()
                 .map(|byte| format!("{byte:02x}"))
                 .collect(),
-            instructions: program.slots,
+            instructions: program.slots(),
             code_bytes: program.code.as_ref().map_or(0, |code| code.len),
             maps: program.maps.iter().map(|map| map.id).collect(),
             sessions: broker

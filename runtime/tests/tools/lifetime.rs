@@ -28,11 +28,13 @@ pub(crate) fn bpftool_sees_the_objects() -> Result<(), Skipped> {
     }
     let stage = Stage::new();
     let (victim, tool) = events_tool(&stage)?;
-    let list = |what: &str| {
-        let output = finish(&mut stage.bpftime(&["load", "bpftool", what, "list"]));
-        assert!(output.status.success(), "{output:?}");
+    let bpftool = |words: &[&str]| {
+        let words = [&["load", "bpftool"], words].concat();
+        let output = finish(&mut stage.bpftime(&words));
+        assert!(output.status.success(), "{words:?}: {output:?}");
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
+    let list = |what| bpftool(&[what, "list"]);
     let maps = list("map");
     for name in [
         "name records",
@@ -47,6 +49,12 @@ pub(crate) fn bpftool_sees_the_objects() -> Result<(), Skipped> {
     let programs = list("prog");
     assert!(programs.contains("kprobe  name on_entry"), "{programs}");
     assert!(programs.contains("kprobe  name on_return"), "{programs}");
+    let line = programs.lines().find(|line| line.contains("name on_entry"));
+    let id = line.and_then(|line| line.split_once(':')).expect("an id").0;
+    let shown = bpftool(&["prog", "dump", "xlated", "id", id]);
+    for part in ["= map[id:", "call bpf_get_current_pid_tgid", "exit"] {
+        assert!(shown.contains(part), "no {part:?} in {shown}");
+    }
     assert_eq!(list("link").matches("perf_event  prog").count(), 2);
     assert_eq!(tool.code(), Some(0));
     assert_eq!(victim.code(), Some(2), "it was never told to call malloc");

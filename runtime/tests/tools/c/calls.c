@@ -449,6 +449,103 @@ static void programs(void)
 	say("map call on standard output", elem(BPF_MAP_LOOKUP_ELEM, 1, &id, &id, 0));
 }
 
+// What the kernel makes of a program's instructions: tag, and what it shows of them. Ids of maps and
+// numbers of helpers, which are addresses in the kernel, differ.
+static void instructions(void)
+{
+	int map = create("values create", BPF_MAP_TYPE_ARRAY, 4, 64, 1, 0);
+	int fds[] = { 1000, map };
+	const struct bpf_insn insns[] = {
+		{ .code = 0xbf, .dst_reg = 6, .src_reg = 1 },
+		{ .code = 0x18, .dst_reg = 2, .src_reg = BPF_PSEUDO_MAP_FD, .imm = map },
+		{ 0 },
+		{ .code = 0x18, .dst_reg = 3, .src_reg = BPF_PSEUDO_MAP_VALUE, .imm = map },
+		{ .imm = 8 },
+		{ .code = 0x18, .dst_reg = 2, .src_reg = BPF_PSEUDO_MAP_IDX, .imm = 1 },
+		{ 0 },
+		{ .code = 0x18, .dst_reg = 4, .src_reg = BPF_PSEUDO_MAP_IDX_VALUE, .imm = 1 },
+		{ .imm = 16 },
+		{ .code = 0x18, .dst_reg = 5, .imm = 0x12345678 },
+		{ .imm = 0x7abcdef0 },
+		{ .code = 0x7b, .dst_reg = 3, .src_reg = 5, .off = 0 },
+		{ .code = 0xdb, .dst_reg = 4, .src_reg = 5, .off = 8, .imm = 1 },
+		{ .code = 0x85, .imm = BPF_FUNC_ktime_get_ns },
+		{ .code = 0x79, .dst_reg = 1, .src_reg = 6, .off = 80 },
+		{ .code = 0x85, .src_reg = BPF_PSEUDO_CALL, .imm = 2 },
+		{ .code = 0x57, .dst_reg = 0, .imm = 1 },
+		{ .code = 0x95 },
+		{ .code = 0xbf, .dst_reg = 0, .src_reg = 1 },
+		{ .code = 0x0f, .dst_reg = 0, .src_reg = 1 },
+		{ .code = 0x95 },
+	};
+	const unsigned int count = sizeof(insns) / sizeof(insns[0]);
+	struct bpf_insn shown[sizeof(insns) / sizeof(insns[0])];
+	struct bpf_map_info of_map;
+	uint64_t code[2] = { 0 };
+	struct bpf_prog_info info;
+	uint64_t tag = 0;
+	int program;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.prog_type = BPF_PROG_TYPE_KPROBE;
+	attr.insns = (unsigned long)insns;
+	attr.insn_cnt = count;
+	attr.license = (unsigned long)"GPL";
+	attr.fd_array = (unsigned long)fds;
+	program = (int)bpf(BPF_PROG_LOAD, sizeof(attr));
+	say("instructions load", program);
+
+	memset(&attr, 0, sizeof(attr));
+	memset(&of_map, 0, sizeof(of_map));
+	attr.info.bpf_fd = (unsigned int)map;
+	attr.info.info_len = sizeof(of_map);
+	attr.info.info = (unsigned long)&of_map;
+	bpf(BPF_OBJ_GET_INFO_BY_FD, sizeof(attr));
+#define INFO(label, length, address) \
+	(memset(&attr, 0, sizeof(attr)), memset(&info, 0, sizeof(info)), \
+	 attr.info.bpf_fd = (unsigned int)program, attr.info.info_len = sizeof(info), \
+	 attr.info.info = (unsigned long)&info, info.xlated_prog_len = (length), \
+	 info.xlated_prog_insns = (unsigned long)(address), \
+	 say(label, bpf(BPF_OBJ_GET_INFO_BY_FD, sizeof(attr))))
+	memset(shown, 0, sizeof(shown));
+	INFO("instructions info", 0, shown);
+	say_value("length", info.xlated_prog_len);
+	say_value("nothing is shown", shown[0].code == 0);
+	memcpy(&tag, info.tag, sizeof(tag));
+	say_value("tag", tag);
+	INFO("instructions at null", 8, NULL);
+	INFO("one instruction", 8, shown);
+	say_value("length", info.xlated_prog_len);
+	say_value("address is kept", info.xlated_prog_insns == (unsigned long)shown);
+	say_value("one is shown", shown[0].code == 0xbf && shown[1].code == 0);
+	INFO("all instructions", sizeof(shown) + 100, shown);
+	for (unsigned int i = 0; i < count; i++) {
+		bool loads_map = shown[i].code == 0x18 && shown[i].src_reg;
+		bool helper = shown[i].code == 0x85 && !shown[i].src_reg;
+
+		say_value("code", shown[i].code);
+		say_value("registers", shown[i].dst_reg << 4 | shown[i].src_reg);
+		say_value("offset", (uint16_t)shown[i].off);
+		if (loads_map)
+			say_value("names the map", (uint32_t)shown[i].imm == of_map.id);
+		else if (!helper)
+			say_value("immediate", (uint32_t)shown[i].imm);
+	}
+	say_value("has machine code", info.jited_prog_len > 0);
+	memset(&attr, 0, sizeof(attr));
+	memset(&info, 0, sizeof(info));
+	attr.info.bpf_fd = (unsigned int)program;
+	attr.info.info_len = sizeof(info);
+	attr.info.info = (unsigned long)&info;
+	info.jited_prog_len = sizeof(code);
+	info.jited_prog_insns = (unsigned long)code;
+	say("machine code", bpf(BPF_OBJ_GET_INFO_BY_FD, sizeof(attr)));
+	say_value("machine code is shown", code[0] || code[1]);
+#undef INFO
+	close(program);
+	close(map);
+}
+
 static void events(void)
 {
 	struct perf_event_attr event;
@@ -638,6 +735,7 @@ int main(void)
 	batches();
 	mapping();
 	programs();
+	instructions();
 	events();
 	uprobes();
 	surroundings();
