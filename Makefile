@@ -28,16 +28,17 @@ bench:
 	target/release/bench-uprobe target/release/bpftime bench-results.json
 	$(MAKE) --no-print-directory bench-verifier
 
-## bench-verifier: time and memory of verdicts on the objects below $BPFTIME_SAMPLES, ours beside
-## PREVAIL's and the kernel's, as a table and as bench-verifier.json
+## bench-verifier: growth of the verifier's time on generated programs; time and memory of verdicts on
+## the objects below $BPFTIME_SAMPLES, ours beside PREVAIL's and the kernel's; as tables and as JSON
 bench-verifier:
-ifdef BPFTIME_SAMPLES
 	scripts/install-deps.sh
 	$(MAKE) --no-print-directory -s -C benches
 	cargo build --release -p bpftime-bench-verifier
+	target/release/bench-verifier-growth bench-growth.json --plot docs/verifier-growth.svg
+ifdef BPFTIME_SAMPLES
 	target/release/bench-verifier $(BPFTIME_SAMPLES) bench-verifier.json
 else
-	@echo "the verifier is not measured: set BPFTIME_SAMPLES to a folder of objects, such as a"
+	@echo "verdicts on real objects are not measured: set BPFTIME_SAMPLES to a folder of objects, such as a"
 	@echo "checkout of https://github.com/vbpf/ebpf-samples"
 endif
 

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::corpus::Subject;
-use crate::measure::{Measured, median};
+use crate::measure::median;
+use crate::report::Measured;
 
 /// Why the kernel cannot be asked, if it cannot.
 pub(crate) fn unavailable(tool: &Path) -> Option<String> {

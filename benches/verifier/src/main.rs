@@ -5,6 +5,7 @@
 mod corpus;
 mod kernel;
 mod measure;
+mod options;
 mod ours;
 mod peer;
 mod report;
@@ -58,7 +59,7 @@ fn main() -> Result<()> {
     }
     // What a panicking peer says would tear the progress bar.
     std::panic::set_hook(Box::new(|_| {}));
-    let options = ours::options();
+    let options = options::all();
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {wide_msg}")?;
     let bar = ProgressBar::new(subjects.len() as u64).with_style(style);
     let mut rows = Vec::with_capacity(subjects.len());

@@ -2,23 +2,9 @@
 
 use nix::time::{ClockId, clock_gettime};
 use peak_alloc::PeakAlloc;
-use serde::Serialize;
 
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
-
-/// What one verifier says of one program, and what that cost.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Measured {
-    /// The verdict.
-    pub(crate) accepted: bool,
-    /// Median over the rounds: CPU time of the thread, or what the kernel says it took.
-    pub(crate) micros: f64,
-    /// Most bytes allocated at once, beyond what was before; not known of the kernel.
-    pub(crate) bytes: Option<u64>,
-    /// Most abstract states kept at once, as far as known.
-    pub(crate) states: Option<u64>,
-}
 
 /// CPU time of this thread in microseconds.
 fn cpu_micros() -> f64 {

@@ -14,7 +14,8 @@ use prevail::linux::linux_platform::conformance_groups::DEFAULT_GROUPS;
 use prevail::spec::config::{EbpfRuntimeConfig, EbpfVerifierOptions, VerbosityOptions};
 
 use crate::corpus::Subject;
-use crate::measure::{Measured, measure};
+use crate::measure::measure;
+use crate::report::Measured;
 
 /// The defaults of its command line.
 fn options() -> EbpfVerifierOptions {
