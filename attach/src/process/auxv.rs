@@ -1,6 +1,6 @@
 //! `/proc/PID/auxv`: what the kernel told the program when it started.
 
-use super::read_proc;
+use super::read_of_living;
 use crate::error::Result;
 
 /// `AT_HWCAP2`: the kernel lets user code read and write the FS and GS bases.
@@ -15,7 +15,8 @@ pub struct Auxv {
 impl Auxv {
     /// Reads `/proc/PID/auxv`.
     pub fn read(pid: i32) -> Result<Self> {
-        Ok(Self::parse(&read_proc(pid, "auxv")?))
+        let (bytes, _) = read_of_living(pid, "auxv")?;
+        Ok(Self::parse(&bytes))
     }
 
     /// Parses pairs of 64-bit words up to `AT_NULL`.

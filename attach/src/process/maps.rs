@@ -92,14 +92,17 @@ impl FileId {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Maps {
     pid: i32,
+    /// A thread that is known not to have ended.
+    thread: i32,
     mappings: Vec<Mapping>,
 }
 
 impl Maps {
     /// Reads `/proc/PID/maps`.
     pub fn read(pid: i32) -> Result<Self> {
-        let text = super::read_proc(pid, "maps")?;
-        Self::parse(pid, &text)
+        let (text, thread) = super::read_of_living(pid, "maps")?;
+        let maps = Self::parse(pid, &text)?;
+        Ok(Self { thread, ..maps })
     }
 
     /// Parses the text of `/proc/PID/maps`.
@@ -115,7 +118,11 @@ impl Maps {
                 text: String::from_utf8_lossy(line).into_owned(),
             })?);
         }
-        Ok(Self { pid, mappings })
+        Ok(Self {
+            pid,
+            thread: pid,
+            mappings,
+        })
     }
 
     /// The process.
@@ -125,7 +132,7 @@ impl Maps {
 
     /// First address after the main executable, 0 if it is not known.
     pub(crate) fn executable_end(&self) -> u64 {
-        let Ok(file) = FileId::of(Path::new(&format!("/proc/{}/exe", self.pid))) else {
+        let Ok(file) = FileId::of(Path::new(&format!("/proc/{}/exe", self.thread))) else {
             return 0;
         };
         self.of_file(file).last().map_or(0, |last| {
@@ -212,7 +219,7 @@ impl Maps {
 
     /// The path by which this process reaches a file that the other one knows as `path`.
     pub fn path_from_outside(&self, path: &Path) -> PathBuf {
-        let mut outside = PathBuf::from(format!("/proc/{}/root", self.pid));
+        let mut outside = PathBuf::from(format!("/proc/{}/root", self.thread));
         outside.push(path.strip_prefix("/").unwrap_or(path));
         outside
     }

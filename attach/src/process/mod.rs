@@ -26,6 +26,27 @@ pub(crate) fn read_proc(pid: i32, name: &str) -> Result<Vec<u8>> {
     })
 }
 
+/// A thread that has the process's memory: the first one, unless it has ended before others.
+pub(crate) fn living_thread(pid: i32) -> i32 {
+    let is_dead = |tid: i32| Task::read_thread(pid, tid).map_or(true, |task| task.is_dead());
+    if !is_dead(pid) {
+        return pid;
+    }
+    let tids = tasks(pid).unwrap_or_default();
+    tids.into_iter().find(|tid| !is_dead(*tid)).unwrap_or(pid)
+}
+
+/// Reads `/proc/PID/NAME` whole, about the process's memory, and tells of which thread it is.
+fn read_of_living(pid: i32, name: &str) -> Result<(Vec<u8>, i32)> {
+    match read_proc(pid, name) {
+        Ok(text) if !text.is_empty() => return Ok((text, pid)),
+        Ok(_) | Err(Error::Gone { .. } | Error::NotPermitted { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    let tid = living_thread(pid);
+    read_proc(pid, &format!("task/{tid}/{name}")).map(|text| (text, tid))
+}
+
 /// Why the kernel says no, as far as it can be found out, and what would help.
 pub(crate) fn not_permitted_reason(pid: i32) -> String {
     // SAFETY: geteuid has no preconditions.

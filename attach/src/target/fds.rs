@@ -280,7 +280,9 @@ impl Stopped<'_> {
         let [a, b, c, d, e, f, g, h] = pair;
         let ours = i32::from_le_bytes([a, b, c, d]);
         let inside = i32::from_le_bytes([e, f, g, h]);
-        let here = take_fd(self.target().pidfd(), ours);
+        let tid = self.any_tid()?;
+        let here = take_fd(self.target().pidfd(), ours)
+            .or_else(|error| take_fd(thread_fd(tid).ok_or(error)?.as_fd(), ours));
         // Only one end is needed inside.
         let closed = self.close(ours);
         let here = match (here, closed) {
@@ -310,6 +312,14 @@ impl Stopped<'_> {
             None => closed,
         }
     }
+}
+
+/// A descriptor of a thread (Linux 6.9), for a process whose first thread has ended before others.
+fn thread_fd(tid: i32) -> Option<OwnedFd> {
+    // SAFETY: pidfd_open takes two integers and returns a descriptor or -1.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, tid, libc::O_EXCL) };
+    // SAFETY: the kernel has just returned this descriptor, nobody else owns it.
+    (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
 /// A copy of another process's descriptor.

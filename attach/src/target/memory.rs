@@ -1,7 +1,7 @@
 //! Memory of another process.
 
 use crate::error::{Error, Result};
-use crate::process::not_permitted_reason;
+use crate::process::{living_thread, not_permitted_reason};
 use crate::ptrace;
 
 fn error(pid: i32, action: &'static str, address: u64, len: usize, errno: i32) -> Error {
@@ -36,6 +36,7 @@ pub(crate) fn read(pid: i32, address: u64, buffer: &mut [u8]) -> Result<()> {
 pub(crate) fn read_some(pid: i32, address: u64, buffer: &mut [u8]) -> Result<usize> {
     let len = buffer.len();
     let mut done = 0;
+    let mut thread = pid;
     while done < len {
         let rest = buffer.get_mut(done..).unwrap_or_default();
         let local = libc::iovec {
@@ -45,10 +46,13 @@ pub(crate) fn read_some(pid: i32, address: u64, buffer: &mut [u8]) -> Result<usi
         let remote = remote_iovec(address.wrapping_add(done as u64), rest.len());
         // SAFETY: `local` is the writable rest of `buffer`; the kernel checks `remote`.
         let got =
-            unsafe { libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) };
+            unsafe { libc::process_vm_readv(thread, &raw const local, 1, &raw const remote, 1, 0) };
         if got <= 0 {
             if done > 0 {
                 break;
+            }
+            if another_thread(pid, &mut thread) {
+                continue;
             }
             return Err(error(pid, "read", address, len, ptrace::Errno::last().0));
         }
@@ -60,6 +64,7 @@ pub(crate) fn read_some(pid: i32, address: u64, buffer: &mut [u8]) -> Result<usi
 /// Writes all of `bytes` with `process_vm_writev`.
 pub(crate) fn write(pid: i32, address: u64, bytes: &[u8]) -> Result<()> {
     let mut done = 0;
+    let mut thread = pid;
     while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
         let local = libc::iovec {
             iov_base: rest.as_ptr().cast_mut().cast(),
@@ -67,9 +72,13 @@ pub(crate) fn write(pid: i32, address: u64, bytes: &[u8]) -> Result<()> {
         };
         let remote = remote_iovec(address.wrapping_add(done as u64), rest.len());
         // SAFETY: `local` is the rest of `bytes`, only read; the kernel checks `remote`.
-        let got =
-            unsafe { libc::process_vm_writev(pid, &raw const local, 1, &raw const remote, 1, 0) };
+        let got = unsafe {
+            libc::process_vm_writev(thread, &raw const local, 1, &raw const remote, 1, 0)
+        };
         if got <= 0 {
+            if done == 0 && another_thread(pid, &mut thread) {
+                continue;
+            }
             return Err(error(
                 pid,
                 "write",
@@ -136,6 +145,20 @@ pub(crate) fn poke_at_once(pid: i32, tid: i32, address: u64, bytes: &[u8]) -> Re
         ptrace::poke(tid, start, new).map_err(failed)?;
     }
     Ok(())
+}
+
+/// Whether another thread may do where the first one has failed, having ended before others.
+fn another_thread(pid: i32, thread: &mut i32) -> bool {
+    if *thread != pid || ptrace::Errno::last().0 != libc::ESRCH {
+        return false;
+    }
+    *thread = living_thread(pid);
+    if *thread == pid {
+        // For the message: what was looked at meanwhile has changed it.
+        // SAFETY: the address of this thread's error number is always valid.
+        unsafe { *libc::__errno_location() = libc::ESRCH };
+    }
+    *thread != pid
 }
 
 fn remote_iovec(address: u64, len: usize) -> libc::iovec {

@@ -268,6 +268,43 @@ fn children_run_no_programs_after_a_detach() {
     victim.must_be_right();
 }
 
+/// What `/proc/PID` and calls by process id say of the memory of a process is about its first thread,
+/// which may have ended.
+#[test]
+fn the_first_thread_may_have_ended() {
+    let Some(image) = support::image() else {
+        return;
+    };
+    let image = Image::parse(&image).expect("image");
+    let Some(path) = support::compile("called", Link::Dynamic, &[]) else {
+        return;
+    };
+    let module = Module::open(&path).expect("module");
+    let mut victim = Victim::start(&path, &["leaderless"]);
+    wait_for_state(victim.pid(), 'Z');
+    let target = Target::open(victim.pid()).expect("target");
+    let counters = Counters::new();
+    let mut stopped = target.stop().expect("stopped");
+    let mut hooking = match Hooking::attach(&mut stopped, &image) {
+        Err(error @ Error::Os { what, .. }) if what == "pidfd_getfd" => {
+            println!("skipped: {error}: Linux 6.9 is needed");
+            return;
+        }
+        other => other.expect("attached"),
+    };
+    hooking
+        .link(&mut stopped, &module, "probed", When::Return, &counters)
+        .expect("linked");
+    drop(stopped);
+    victim.order("call 10");
+    assert_eq!(counters.calls(), 10);
+    let done = detach(&target).expect("detached");
+    assert_eq!(done.restored, 1, "{done:?}");
+    victim.order("call 10");
+    assert_eq!(counters.calls(), 10);
+    victim.must_be_right();
+}
+
 #[test]
 fn thirty_two_bit_processes_are_refused() {
     let Some(path) = support::compile_with("called", "gcc", &["-m32", "-static"]) else {

@@ -83,7 +83,7 @@ static void *calling(void *n)
 	return NULL;
 }
 
-int main(void)
+static int serve(void)
 {
 	char line[64];
 	pid_t spawned = 0;
@@ -142,4 +142,22 @@ int main(void)
 	if (failures == 0)
 		dprintf(1, "right\n");
 	return failures != 0;
+}
+
+static void *serving(void *unused)
+{
+	(void)unused;
+	exit(serve());
+}
+
+/* With an argument, its first thread ends at once. */
+int main(int argc, char **argv)
+{
+	pthread_t thread;
+	(void)argv;
+	if (argc == 1)
+		return serve();
+	if (pthread_create(&thread, NULL, serving, NULL) != 0)
+		return 2;
+	pthread_exit(NULL);
 }
