@@ -3,15 +3,21 @@
 //! Most of them are restarted by the kernel when the thread goes on. Some give `EINTR` instead, as
 //! they do after `SIGSTOP` and `SIGCONT` (signal(7)); a program without a signal handler may
 //! well not expect that. They have done nothing when they give it, so they are begun again.
+//!
+//! Calls with a time limit are restarted by another call, `restart_syscall`, for which a seccomp filter
+//! may kill. In a thread with a filter these are begun again too.
 
 use libc::user_regs_struct;
 
 use super::memory;
-use crate::process::Status;
+use crate::process::{Seccomp, Status};
 use crate::ptrace;
 
 /// The instruction of a system call.
 const SYSCALL: [u8; 2] = [0x0f, 0x05];
+
+/// What such a call with a time limit gives to the kernel's own exit code.
+const ERESTART_RESTARTBLOCK: i64 = -516;
 
 /// Calls that only wait, or that give `EINTR` only if nothing was done. A time limit begins anew.
 const WAITING: [i64; 13] = [
@@ -42,15 +48,26 @@ const MASKING: [i64; 3] = [
 /// Lets a stopped thread begin a call again that nothing but the stop has interrupted. Gives the
 /// registers for [`end`] if it does.
 pub(super) fn restart(pid: i32, tid: i32, regs: &mut user_regs_struct) -> Option<user_regs_struct> {
-    let call = regs.orig_rax as i64;
-    let interrupted = regs.rax as i64 == -i64::from(libc::EINTR);
     // Negative unless the thread is on its way out of a system call.
-    if !interrupted || !WAITING.contains(&call) || (MASKING.contains(&call) && regs.r8 != 0) {
+    let call = regs.orig_rax as i64;
+    let gives_error = regs.rax as i64 == -i64::from(libc::EINTR)
+        && WAITING.contains(&call)
+        && (regs.r8 == 0 || !MASKING.contains(&call));
+    let restarts = regs.rax as i64 == ERESTART_RESTARTBLOCK && call >= 0;
+    if !gives_error && !restarts {
+        return None;
+    }
+    let status = Status::read(tid).ok()?;
+    if status.signal_pending || (restarts && status.seccomp == Seccomp::Disabled) {
         return None;
     }
     let at = regs.rip.wrapping_sub(SYSCALL.len() as u64);
     let mut code = [0; SYSCALL.len()];
-    if signal_pending(tid) || memory::read(pid, at, &mut code).is_err() || code != SYSCALL {
+    // A call that was restarted already is `restart_syscall` itself.
+    if call == libc::SYS_restart_syscall
+        || memory::read(pid, at, &mut code).is_err()
+        || code != SYSCALL
+    {
         return None;
     }
     let before = *regs;
@@ -66,12 +83,8 @@ pub(super) fn restart(pid: i32, tid: i32, regs: &mut user_regs_struct) -> Option
 /// To be called just before the thread goes on: if a signal has come meanwhile, its call gives `EINTR`
 /// as it must. One that comes later finds the thread as if it had come just before the call.
 pub(super) fn end(tid: i32, before: &user_regs_struct) {
-    if signal_pending(tid) {
+    if Status::read(tid).map_or(true, |status| status.signal_pending) {
         // Fails only if it has been killed.
         let _ = ptrace::set_registers(tid, before);
     }
-}
-
-fn signal_pending(tid: i32) -> bool {
-    Status::read(tid).map_or(true, |status| status.signal_pending)
 }
