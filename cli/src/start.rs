@@ -8,7 +8,8 @@ use bpftime_runtime::client::{child, start};
 /// Run a command in which the programs of all loaded tools run, from its start on.
 ///
 /// Tools may be loaded before or after. When all of them have ended, the command runs on as if
-/// nothing had been.
+/// nothing had been. Commands that it starts itself are not followed, but what it executes in its own
+/// place is.
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -26,5 +27,6 @@ Examples:
 Exit codes: that of the command, 128 + N if signal N ended it, 1 if it could not be run.";
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    Ok(child::exit_code(start::start(&args.command)?).into())
+    let status = start::start(&args.command, |sentence| tracing::warn!("{sentence}"))?;
+    Ok(child::exit_code(status).into())
 }

@@ -2,7 +2,7 @@
 //!
 //! - [`socket`]: where the broker listens, and how it is started
 //! - [`load`]: a tool under the broker
-//! - [`start`]: a command as a target
+//! - [`start`], [`watch`]: a command as a target
 //! - [`detach`]: a process given back as it was
 //! - [`child`]: a child that waits before its `exec`, and its end
 //! - [`ask`]: everything that is one question and one answer
@@ -13,6 +13,7 @@ pub mod detach;
 pub mod load;
 pub mod socket;
 pub mod start;
+pub mod watch;
 
 /// Why a command of the user's could not be done: one sentence.
 #[derive(Debug, thiserror::Error)]

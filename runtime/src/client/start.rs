@@ -3,16 +3,26 @@
 use std::ffi::OsString;
 use std::process::ExitStatus;
 
+use super::watch::Watch;
 use super::{Failure, child, socket};
 use crate::broker::protocol::{Request, Response};
 
 /// Runs a command in which the programs of all sessions run, from its first instruction on,
-/// until it ends.
-pub fn start(command: &[OsString]) -> Result<ExitStatus, Failure> {
+/// until it ends. `say` is told in the end if no program was ever seen to run in it.
+pub fn start(command: &[OsString], say: impl FnOnce(&str)) -> Result<ExitStatus, Failure> {
     // SAFETY: nothing is done between `fork` and `exec`.
     let waiting = unsafe { child::fork(command, |_| Ok(())) }?;
     match socket::request(&Request::Start { pid: waiting.pid }, &[]) {
-        Ok(Response::Done) => waiting.release()?.wait(),
+        Ok(Response::Done) => {
+            let pid = waiting.pid;
+            let running = waiting.release()?;
+            let watch = Watch::start(pid);
+            let status = running.wait();
+            if let Some(sentence) = watch.end() {
+                say(&sentence);
+            }
+            status
+        }
         Ok(Response::Failed { sentence }) => {
             waiting.cancel();
             Err(Failure(sentence))

@@ -65,3 +65,28 @@ pub(crate) fn a_reloaded_library_is_probed_again() -> Result<(), Skipped> {
     assert_eq!(victim.code(), Some(0));
     Ok(())
 }
+
+/// What a shell starts is not followed, and who started the shell is told so; what it executes in
+/// its own place is, and then nothing is said.
+pub(crate) fn a_started_shell_tells_that_its_commands_are_not_followed() -> Result<(), Skipped> {
+    let stage = Stage::new();
+    stage.object("prints")?;
+    stage.program("counts")?;
+    stage.program("calls_malloc")?;
+    let victim = stage.path().join("calls_malloc");
+    let victim = victim.to_string_lossy();
+    let arguments = ["load", "./counts", "prints.bpf.o", "-1", &victim, "main"];
+    let mut tool = Talk::start(&mut stage.bpftime(&arguments));
+    assert_eq!(tool.line(), "ready");
+    let started = |script: &str| {
+        let output = finish(&mut stage.bpftime(&["start", "sh", "-c", script]));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = started("(sleep 1.5; echo) | ./calls_malloc 1 1; true");
+    assert!(said.contains("no probe was seen attached"), "{said}");
+    assert!(said.contains("has not loaded"), "{said}");
+    let said = started("exec 0< /dev/zero; exec ./calls_malloc 1 100000");
+    assert_eq!(said, "");
+    assert_eq!(tool.code(), Some(0));
+    Ok(())
+}
