@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use bpftime_abi::{Capabilities, MapType};
-use bpftime_isa::{ProgType, helper};
+use bpftime_isa::ProgType;
 use bpftime_loader::{Btf, Environment, Object, Options, TargetBtf, limits, object};
 
 use crate::exit::Unreadable;
@@ -95,14 +94,4 @@ fn read_bounded(path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
         bail!("more than {limit} bytes");
     }
     Ok(bytes)
-}
-
-/// All helpers and map types that there are: what the kernel could offer.
-pub(crate) fn kernel_capabilities() -> Capabilities {
-    let helpers = helper::PROTOS
-        .iter()
-        .fold(Capabilities::NONE, |all, proto| all.with_helper(proto.id));
-    MapType::ALL
-        .iter()
-        .fold(helpers, |all, map_type| all.with_map_type(*map_type))
 }

@@ -16,7 +16,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::exit::Exit;
 use crate::report::{self, FileReport, ProgramReport, TypeFrom, Verdict};
-use crate::source::{self, Selection};
+use crate::source::Selection;
 
 /// Say for each program of object files whether it is safe, and if not, why.
 ///
@@ -54,7 +54,7 @@ pub(crate) struct Args {
 /// Whose rules apply.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Target {
-    /// Linux 6.18: all its helpers and map types, for privileged programs.
+    /// Linux 6.18: its helpers by program type and its map types, for privileged programs.
     #[value(name = "linux-6.18")]
     Linux,
     /// The helpers and map types that bpftime runs in processes.
@@ -63,10 +63,10 @@ enum Target {
 
 impl Target {
     fn options(self) -> Options {
-        Options::new(match self {
-            Self::Linux => source::kernel_capabilities(),
-            Self::Bpftime => bpftime_helpers::CAPABILITIES,
-        })
+        match self {
+            Self::Linux => Options::linux(),
+            Self::Bpftime => Options::new(bpftime_helpers::CAPABILITIES),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use bpftime_isa::ProgType;
-use bpftime_tests::{capabilities, samples};
+use bpftime_tests::samples;
 use bpftime_verifier::{Options, verify};
 
 /// Lines of the list, by program: our verdict, reason.
@@ -36,7 +36,7 @@ fn verdicts_are_those_of_linux() {
         return;
     };
     let mut listed = listed();
-    let options = Options::new(capabilities::kernel());
+    let options = Options::linux();
     let mut wrong = Vec::new();
     let mut times: Vec<(Duration, String)> = Vec::new();
     let mut counts: BTreeMap<(String, String), usize> = BTreeMap::new();

@@ -65,6 +65,7 @@ codes! {
     MemoryBounds = "memory-bounds", "A memory access is out of bounds.";
     AtomicAccess = "atomic-access", "An atomic operation on this memory is not allowed.";
     UnknownHelper = "unknown-helper", "The helper does not exist or is not offered.";
+    HelperUnavailable = "helper-unavailable", "The helper is not available to programs of this type.";
     HelperLicense = "helper-license", "The helper needs a licence compatible with the GPL.";
     HelperArgument = "helper-argument", "An argument does not fit the helper.";
     UnsupportedCall = "unsupported-call", "This kind of call is not supported.";
@@ -123,6 +124,7 @@ impl Rejection {
             | Code::UnsupportedInstruction
             | Code::UnsupportedCall
             | Code::UnknownHelper
+            | Code::HelperUnavailable
             | Code::HelperLicense
             | Code::UnreleasedReference
             | Code::MapType

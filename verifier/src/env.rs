@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 
 use bpftime_abi::map_type::create_flags::BPF_F_RDONLY_PROG;
+use bpftime_isa::helper::{self, HelperProto, Unavailable};
 use bpftime_isa::{CtxLayout, MapDef, MapType, ProgType, Program, context};
 
 use crate::Options;
+use crate::options::Target;
 
 /// The program and the rules under which it is judged.
 pub(crate) struct Env<'a> {
@@ -39,6 +41,51 @@ impl<'a> Env<'a> {
             maps,
             held,
         })
+    }
+
+    /// The prototype of a helper, as the program gets it.
+    pub(crate) fn helper(&self, id: u32) -> Result<&'static HelperProto, Unavailable> {
+        if !self.options.capabilities.has_helper(id) {
+            return Err(match helper::proto(id) {
+                None => Unavailable::Unknown,
+                Some(_) => Unavailable::ProgramType,
+            });
+        }
+        let offered = helper::available(&self.program.caller(), id);
+        match (offered, self.options.target) {
+            // What takes no context is not tied to a type.
+            (Err(Unavailable::ProgramType), Target::Bpftime) => helper::proto(id)
+                .filter(|proto| !proto.takes_context())
+                .ok_or(Unavailable::ProgramType),
+            (offered, _) => offered,
+        }
+    }
+
+    /// Whether programs like this may use maps of the type at all; programs that may sleep may not
+    /// use all of them on Linux (`check_map_prog_compatibility`).
+    pub(crate) fn map_type_fits(&self, map_type: MapType) -> bool {
+        let awake = self.options.target != Target::Linux6_18 || !self.program.may_sleep();
+        awake
+            || matches!(
+                map_type,
+                MapType::Hash
+                    | MapType::LruHash
+                    | MapType::Array
+                    | MapType::PerCpuHash
+                    | MapType::PerCpuArray
+                    | MapType::LruPerCpuHash
+                    | MapType::ArrayOfMaps
+                    | MapType::HashOfMaps
+                    | MapType::RingBuf
+                    | MapType::UserRingBuf
+                    | MapType::InodeStorage
+                    | MapType::SkStorage
+                    | MapType::TaskStorage
+                    | MapType::CgrpStorage
+                    | MapType::Queue
+                    | MapType::Stack
+                    | MapType::Arena
+            )
     }
 
     /// A map by index: one of the program's, or the kind of map that one of them holds.

@@ -44,5 +44,5 @@ pub use analyze::verify;
 pub use budget::Budget;
 pub use diagnostic::{Code, Rejection};
 pub use facts::{CallFacts, Cost, Facts, FunctionFacts};
-pub use options::Options;
+pub use options::{Options, Target};
 pub use verified::VerifiedProgram;

@@ -1,14 +1,29 @@
 //! What a verdict depends on besides the program.
 
 use bpftime_abi::Capabilities;
+use bpftime_isa::{MapType, helper};
 
 use crate::budget::Budget;
+
+/// Whose rules about types of programs apply.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Target {
+    /// Linux 6.18, for privileged programs: each type of program may call the helpers that it may
+    /// call there.
+    Linux6_18,
+    /// bpftime's engines: a helper that takes no context may be called by programs of any type,
+    /// others by those that may on Linux.
+    Bpftime,
+}
 
 /// Where the program will run and how much the analysis may cost.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Helpers and map types that the environment offers; a program that needs more is rejected.
     pub capabilities: Capabilities,
+    /// Whose rules about types of programs apply.
+    pub target: Target,
     /// How much the analysis may cost.
     pub budget: Budget,
     /// Exact length in bytes of the memory that a program of type
@@ -24,14 +39,31 @@ pub struct Options {
 }
 
 impl Options {
-    /// The rules that the kernel applies to privileged programs, with the default budget.
+    /// The rules that the kernel applies to privileged programs, where helpers and map types are
+    /// concerned those of bpftime's engines, with the default budget.
     pub fn new(capabilities: Capabilities) -> Self {
         Self {
             capabilities,
+            target: Target::Bpftime,
             budget: Budget::default(),
             memory_len: None,
             allow_ptr_leaks: true,
             allow_uninit_stack: true,
+        }
+    }
+
+    /// The rules that Linux 6.18 applies to privileged programs, all its helpers and map types
+    /// included, with the default budget.
+    pub fn linux() -> Self {
+        let helpers = helper::PROTOS
+            .iter()
+            .fold(Capabilities::NONE, |all, proto| all.with_helper(proto.id));
+        let capabilities = MapType::ALL
+            .iter()
+            .fold(helpers, |all, map_type| all.with_map_type(*map_type));
+        Self {
+            target: Target::Linux6_18,
+            ..Self::new(capabilities)
         }
     }
 }

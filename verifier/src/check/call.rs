@@ -1,6 +1,7 @@
 //! Calls of helpers, and what programs may return.
 
-use bpftime_isa::{ArgType, HelperProto, MapDef, ProgType, Reg, RetType, helper as table};
+use bpftime_isa::helper::{self as table, Unavailable};
+use bpftime_isa::{ArgType, HelperProto, MapDef, Reg, RetType};
 
 use super::argument_memory::{fixed_memory_aligned, memory_contents};
 use super::region::{MemoryArgument, in_region};
@@ -24,25 +25,7 @@ const MAX_SIZE: u64 = 1 << 29;
 
 /// Whether the helper may be called here with these arguments.
 pub(super) fn helper(env: &Env<'_>, state: &State, id: u32) -> Result<(), Failure> {
-    let Some(proto) = table::proto(id) else {
-        return Err(Failure::new(
-            Code::UnknownHelper,
-            "a helper that exists",
-            format!("number {id}"),
-            format!("invalid func unknown#{id}"),
-        ));
-    };
-    if !env.options.capabilities.has_helper(id) || !fits_context(env, proto) {
-        return Err(Failure::new(
-            Code::UnknownHelper,
-            "a helper that is offered to programs of this type",
-            format!("bpf_{} (number {id})", proto.name),
-            format!(
-                "program of this type cannot use helper bpf_{}#{id}",
-                proto.name
-            ),
-        ));
-    }
+    let proto = offered(env, id)?;
     if proto.gpl_only && !env.gpl_compatible() {
         return Err(Failure::new(
             Code::HelperLicense,
@@ -106,51 +89,30 @@ pub(super) fn helper(env: &Env<'_>, state: &State, id: u32) -> Result<(), Failur
     Ok(())
 }
 
-/// Helpers named after a context take that context.
-fn fits_context(env: &Env<'_>, proto: &HelperProto) -> bool {
-    let takes_context = proto.args.first() == Some(&ArgType::Ctx);
-    let kind = env.program.prog_type;
-    let prefix = |prefixes: &[&str]| prefixes.iter().any(|p| proto.name.starts_with(p));
-    let sk_buff = matches!(
-        kind,
-        ProgType::SocketFilter
-            | ProgType::SchedCls
-            | ProgType::SchedAct
-            | ProgType::CgroupSkb
-            | ProgType::LwtIn
-            | ProgType::LwtOut
-            | ProgType::LwtXmit
-            | ProgType::LwtSeg6Local
-            | ProgType::SkSkb
-    );
-    if !takes_context {
-        return true;
-    }
-    if prefix(&[
-        "skb_",
-        "l3_",
-        "l4_",
-        "csum_",
-        "clone_redirect",
-        "get_hash_recalc",
-        "set_hash",
-        "lwt_",
-    ]) {
-        return sk_buff;
-    }
-    if prefix(&["xdp_"]) {
-        return kind == ProgType::Xdp;
-    }
-    if prefix(&["msg_"]) {
-        return kind == ProgType::SkMsg;
-    }
-    if prefix(&["sock_ops_"]) {
-        return kind == ProgType::SockOps;
-    }
-    if prefix(&["sysctl_"]) {
-        return kind == ProgType::CgroupSysctl;
-    }
-    true
+/// The helper's prototype, if the program may call it.
+fn offered(env: &Env<'_>, id: u32) -> Result<&'static HelperProto, Failure> {
+    let name = table::proto(id).map_or("unknown", |proto| proto.name);
+    let prog_type = env.program.prog_type.name();
+    env.helper(id).map_err(|why| match why {
+        Unavailable::Unknown => Failure::new(
+            Code::UnknownHelper,
+            "a helper that exists",
+            format!("number {id}"),
+            format!("invalid func unknown#{id}"),
+        ),
+        Unavailable::ProgramType => Failure::new(
+            Code::HelperUnavailable,
+            format!("a helper that {prog_type} programs may call"),
+            format!("bpf_{name} (number {id})"),
+            format!("program of this type cannot use helper bpf_{name}#{id}"),
+        ),
+        Unavailable::Sleeps => Failure::new(
+            Code::HelperUnavailable,
+            "a program that may sleep",
+            format!("one that may not, and bpf_{name}, which may"),
+            "helper call might sleep in a non-sleepable prog",
+        ),
+    })
 }
 
 fn unsupported(proto: &HelperProto, what: &str) -> Failure {

@@ -1,6 +1,7 @@
 //! What must hold where a function or the program may end.
 
-use bpftime_isa::{AttachType, ProgType, Reg};
+use bpftime_isa::returns::returns;
+use bpftime_isa::{ProgType, Reg};
 
 use super::{Failure, initialized};
 use crate::diagnostic::Code;
@@ -126,34 +127,50 @@ fn callback_returnable(state: &State, kind: CallbackKind, held: usize) -> Result
 
 /// Return values that the kernel's attach points understand.
 fn return_range(env: &Env<'_>, r0: &Value) -> Result<(), Failure> {
-    let attach = env.program.attach_type.unwrap_or(AttachType(u32::MAX)).0;
-    let (least, most) = match env.program.prog_type {
-        ProgType::CgroupSockAddr => match attach {
-            // UDP receive, peer and socket names.
-            19 | 20 | 29..=32 => (1, 1),
-            // Binds.
-            8 | 9 => (0, 3),
-            _ => (0, 1),
-        },
-        // Egress may also say "congested".
-        ProgType::CgroupSkb if attach == 1 => (0, 3),
-        ProgType::CgroupSkb
-        | ProgType::CgroupSock
-        | ProgType::SockOps
-        | ProgType::CgroupDevice
-        | ProgType::CgroupSysctl
-        | ProgType::CgroupSockopt
-        | ProgType::SkLookup => (0, 1),
-        _ => return Ok(()),
+    let program = env.program;
+    let result = program.hook.signature.as_ref().map(|hook| hook.result);
+    let Some(range) = returns(program.prog_type, program.attach_type, result) else {
+        return Ok(());
     };
-    let (low, high) = r0.number.signed();
-    if r0.is_scalar() && low as i64 >= least && high as i64 <= most {
+    let (least, most) = (i64::from(range.least), i64::from(range.most));
+    let (low, high) = if range.low_half {
+        let (low, high) = r0.number.narrow.signed();
+        (i64::from(low as i32), i64::from(high as i32))
+    } else {
+        let (low, high) = r0.number.signed();
+        (low as i64, high as i64)
+    };
+    if r0.is_scalar() && low >= least && high <= most {
         return Ok(());
     }
     Err(Failure::new(
         Code::ReturnValue,
-        format!("a number from {least} to {most} in r0"),
+        format!(
+            "a number from {least} to {most} in r0, which is all that {} programs of this attach \
+             type may return",
+            program.prog_type.name()
+        ),
         r0.to_string(),
-        format!("At program exit the register R0 has {r0} should have been in [{least}, {most}]"),
+        if r0.is_scalar() {
+            kernel_sentence(low, high, least, most)
+        } else {
+            let kind = r0.kernel_kind();
+            format!("At program exit the register R0 is not a known value ({kind})")
+        },
     ))
+}
+
+/// The kernel's words for a return value out of range.
+fn kernel_sentence(low: i64, high: i64, least: i64, most: i64) -> String {
+    let mut known = String::new();
+    if low > i64::MIN {
+        known.push_str(&format!(" smin={low}"));
+    }
+    if high < i64::MAX {
+        known.push_str(&format!(" smax={high}"));
+    }
+    if known.is_empty() {
+        known.push_str(" unknown scalar value");
+    }
+    format!("At program exit the register R0 has{known} should have been in [{least}, {most}]")
 }

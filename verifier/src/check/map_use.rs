@@ -10,6 +10,12 @@ use crate::env::Env;
 /// Whether the environment offers the map's type.
 pub(super) fn offered(env: &Env<'_>, index: u32) -> Result<(), Failure> {
     match env.map(index) {
+        Some(map) if !env.map_type_fits(map.map_type) => Err(Failure::new(
+            Code::MapType,
+            "a map type for programs that may sleep",
+            format!("{} is of type {}", map.name, map.map_type.name()),
+            "Sleepable programs can only use array, hash, ringbuf and local storage maps",
+        )),
         Some(map) if env.options.capabilities.has_map_type(map.map_type) => Ok(()),
         Some(map) => Err(Failure::new(
             Code::MapType,

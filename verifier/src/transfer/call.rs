@@ -1,7 +1,7 @@
 //! Effects of helpers.
 
 use bpftime_isa::context::Object;
-use bpftime_isa::{ArgType, HelperProto, MapType, Reg, RetType, helper as table};
+use bpftime_isa::{ArgType, HelperProto, MapType, Reg, RetType};
 
 use super::{Notes, memory};
 use crate::check::{ARGUMENT_REGS, Failure, map_argument, memory_arguments};
@@ -17,7 +17,7 @@ pub(super) fn helper(
     slot: u32,
     id: u32,
 ) -> Result<(), Failure> {
-    let Some(proto) = table::proto(id) else {
+    let Ok(proto) = env.helper(id) else {
         return Ok(());
     };
     for argument in memory_arguments(env, state, proto)? {

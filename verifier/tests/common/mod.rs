@@ -1,20 +1,11 @@
-//! What the tests share: capabilities, programs from text, the kernel's verifier tests.
+//! What the tests share: options, programs from text, the kernel's verifier tests.
 
-use bpftime_abi::Capabilities;
 use bpftime_isa::{Insn, MapDef, MapType, ProgType, Program};
 use bpftime_verifier::Options;
 
-/// Everything that exists.
-pub(crate) fn all_capabilities() -> Capabilities {
-    let helpers = (0..256).fold(Capabilities::NONE, Capabilities::with_helper);
-    MapType::ALL
-        .iter()
-        .fold(helpers, |all, map_type| all.with_map_type(*map_type))
-}
-
 /// The kernel's rules for privileged programs, with everything on offer.
 pub(crate) fn options() -> Options {
-    Options::new(all_capabilities())
+    Options::linux()
 }
 
 /// A program of the type.
