@@ -80,13 +80,19 @@ pub unsafe fn fork(
 impl Waiting {
     /// Lets the child execute its command.
     pub fn release(self) -> Result<Running, Failure> {
+        pass_signals_on(self.pid);
         // A child that was killed meanwhile shows in what `spawn` returns.
         let _ = (&self.stream).write_all(&[1]);
         let name = self.name;
         match self.spawning.join() {
             Ok(Ok(child)) => Ok(Running { child }),
-            Ok(Err(error)) => Err(Failure(format!("cannot run {name}: {error}"))),
-            Err(_) => Err(Failure(format!("cannot run {name}"))),
+            failed => {
+                CHILD.store(0, Ordering::Relaxed);
+                Err(Failure(match failed {
+                    Ok(Err(error)) => format!("cannot run {name}: {error}"),
+                    _ => format!("cannot run {name}"),
+                }))
+            }
         }
     }
 
@@ -118,20 +124,31 @@ extern "C" fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut l
     }
 }
 
+/// From here on, signals for this process go to the child.
+fn pass_signals_on(pid: i32) {
+    CHILD.store(pid, Ordering::Relaxed);
+    let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = pass_on;
+    // SAFETY: all-zero bytes are a valid value of this plain C structure: no signal is blocked.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as libc::sighandler_t;
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+    for signal in [
+        libc::SIGTERM,
+        libc::SIGHUP,
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+    ] {
+        // SAFETY: the handler does only what is allowed in one; there is no old action to write.
+        unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+    }
+}
+
 impl Running {
     /// Waits for the child. Ctrl-C and its like reach the child from the terminal as well, and it
     /// decides; what only this process gets is passed on.
     pub fn wait(mut self) -> Result<ExitStatus, Failure> {
-        CHILD.store(self.child.id() as i32, Ordering::Relaxed);
-        let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = pass_on;
-        // SAFETY: all-zero bytes are a valid value of this plain C structure: no signal is blocked.
-        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-        action.sa_sigaction = handler as libc::sighandler_t;
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
-        for signal in [libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT] {
-            // SAFETY: the handler does only what is allowed in one; there is no old action to write.
-            unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
-        }
         let status = self.child.wait();
         CHILD.store(0, Ordering::Relaxed);
         status.map_err(|error| Failure(format!("cannot wait for the command: {error}")))
