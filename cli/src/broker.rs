@@ -7,6 +7,6 @@ use bpftime_runtime::client::socket;
 use crate::exit::Exit;
 
 pub(crate) fn run() -> anyhow::Result<ExitCode> {
-    socket::run_broker()?;
+    socket::run_broker(socket::IDLE)?;
     Ok(Exit::Accepted.into())
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
@@ -17,24 +17,69 @@ use super::targets::Reason;
 use crate::notify::Listener;
 use crate::sys::{process, wire};
 
-/// How long a broker without sessions and targets waits for new ones.
-const IDLE: Duration = Duration::from_secs(10);
 /// How long a client may take to say what it wants.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Longest request, in bytes.
+const MAX_REQUEST: usize = 1 << 20;
 
 /// Bytes of stack of a thread that verifies and compiles programs.
 const STACK: usize = 16 << 20;
 
-/// Serves the socket until the broker is idle. `listener` is bound to `path`.
-pub fn serve(listener: UnixListener, path: &Path) -> io::Result<()> {
+/// Clients that are served; whether new ones are.
+#[derive(Debug, Default)]
+struct Door(Mutex<Option<usize>>);
+
+impl Door {
+    /// Nobody is in.
+    fn new() -> Self {
+        Self(Mutex::new(Some(0)))
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Option<usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a client in, unless the door is closed.
+    fn enter(self: &Arc<Self>) -> Option<Visit> {
+        *self.locked().as_mut()? += 1;
+        Some(Visit(self.clone()))
+    }
+
+    /// Closes the door for ever, if nobody is in and `idle` agrees.
+    fn close(&self, idle: impl FnOnce() -> bool) -> bool {
+        let mut clients = self.locked();
+        if *clients == Some(0) && idle() {
+            *clients = None;
+        }
+        clients.is_none()
+    }
+}
+
+/// A client that is served.
+#[derive(Debug)]
+struct Visit(Arc<Door>);
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        if let Some(clients) = self.0.locked().as_mut() {
+            *clients -= 1;
+        }
+    }
+}
+
+/// Serves the socket until there have been neither clients nor sessions nor targets for as long
+/// as `idle`. `listener` is bound to `path`.
+pub fn serve(listener: UnixListener, path: &Path, idle: Duration) -> io::Result<()> {
     let broker = Arc::new(Broker::new()?);
-    let accepting = broker.clone();
+    let door = Arc::new(Door::new());
+    let (accepting, entrance) = (broker.clone(), door.clone());
     std::thread::Builder::new()
         .name("accept".into())
         .spawn(move || {
             for stream in listener.incoming() {
                 match stream {
-                    Ok(stream) => greet(&accepting, stream),
+                    Ok(stream) => greet(&accepting, &entrance, stream),
                     Err(error) => {
                         // Out of descriptors, most likely: wait until some are closed.
                         tracing::warn!("cannot accept a client: {error}");
@@ -43,24 +88,35 @@ pub fn serve(listener: UnixListener, path: &Path) -> io::Result<()> {
                 }
             }
         })?;
+    let is_idle = || broker.idle_ms() > idle.as_millis();
+    let aside = path.with_extension("closing");
     loop {
         broker.housekeeping();
-        if broker.idle_ms() > IDLE.as_millis() {
-            // A client that connects from here on finds nobody and starts a new broker.
-            std::fs::remove_file(path)?;
-            return Ok(());
+        if !is_idle() {
+            continue;
         }
+        // A client that connects from here on finds nobody and starts a new broker, which waits
+        // for this one's end. One that was faster is served first; one that waits to be
+        // accepted is hung up on and tries again.
+        std::fs::rename(path, &aside)?;
+        if door.close(is_idle) {
+            return std::fs::remove_file(&aside);
+        }
+        std::fs::rename(&aside, path)?;
     }
 }
 
 /// Checks who the client is and serves it in a thread.
-fn greet(broker: &Arc<Broker>, stream: UnixStream) {
+fn greet(broker: &Arc<Broker>, door: &Arc<Door>, stream: UnixStream) {
     let own = nix::unistd::getuid().as_raw();
     match getsockopt(&stream, PeerCredentials) {
         Ok(peer) if peer.uid() == own => {}
         // The directory's mode keeps others out; this is the second lock.
         _ => return,
     }
+    let Some(visit) = door.enter() else {
+        return;
+    };
     broker.touch();
     let broker = broker.clone();
     let thread = std::thread::Builder::new()
@@ -70,6 +126,8 @@ fn greet(broker: &Arc<Broker>, stream: UnixStream) {
         if let Err(error) = serve_client(&broker, stream) {
             tracing::warn!("a client failed: {error}");
         }
+        broker.touch();
+        drop(visit);
     });
     if let Err(error) = spawned {
         tracing::warn!("no thread for a client: {error}");
@@ -79,7 +137,7 @@ fn greet(broker: &Arc<Broker>, stream: UnixStream) {
 fn serve_client(broker: &Arc<Broker>, stream: UnixStream) -> io::Result<()> {
     stream.set_read_timeout(Some(CLIENT_PATIENCE))?;
     stream.set_write_timeout(Some(CLIENT_PATIENCE))?;
-    let Some((envelope, fds)) = wire::receive::<Envelope>(&stream)? else {
+    let Some((envelope, fds)) = wire::receive_short::<Envelope>(&stream, MAX_REQUEST)? else {
         return Ok(());
     };
     if envelope.version != VERSION {
@@ -189,5 +247,25 @@ fn detach(broker: &Arc<Broker>, pid: i32) -> Response {
         Some(Err(sentence)) => Response::Failed { sentence },
         // What is left there is for the client, as if there were no broker.
         Some(Ok(Detached::NotByItsGuardian)) | None => Response::NotATarget,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_door_stays_open_while_somebody_is_in_and_closes_for_ever() {
+        let door = Arc::new(Door::new());
+        let (first, second) = (door.enter().unwrap(), door.enter().unwrap());
+        drop(first);
+        assert!(!door.close(|| true));
+        drop(second);
+        assert!(!door.close(|| false));
+        let third = door.enter().unwrap();
+        assert!(!door.close(|| true));
+        drop(third);
+        assert!(door.close(|| true));
+        assert!(door.enter().is_none());
     }
 }

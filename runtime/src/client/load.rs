@@ -15,6 +15,9 @@ use crate::broker::protocol::{Request, Response};
 use crate::notify::filter;
 use crate::notify::install::install;
 
+/// Bytes of a command line that the broker is told.
+const MAX_SHOWN: usize = 4096;
+
 /// Runs a tool whose `bpf()` calls and their like are answered by the broker, until it ends.
 pub fn load(command: &[OsString]) -> Result<ExitStatus, Failure> {
     refuse_setuid(command)?;
@@ -37,13 +40,9 @@ pub fn load(command: &[OsString]) -> Result<ExitStatus, Failure> {
             ));
         }
     };
-    let words = command
-        .iter()
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
     let request = Request::Load {
         pid: waiting.pid,
-        command: words,
+        command: shown(command),
     };
     let stderr = std::io::stderr();
     let answer = socket::request(&request, &[listener.as_fd(), stderr.as_fd()]);
@@ -67,6 +66,22 @@ pub fn load(command: &[OsString]) -> Result<ExitStatus, Failure> {
             Err(failure)
         }
     }
+}
+
+/// The beginning of a command line, for people.
+fn shown(command: &[OsString]) -> Vec<String> {
+    let mut room = MAX_SHOWN;
+    let mut words = Vec::new();
+    for word in command {
+        let mut word = word.to_string_lossy().into_owned();
+        word.truncate(word.floor_char_boundary(room));
+        room = room.saturating_sub(word.len() + 1);
+        words.push(word);
+        if room == 0 {
+            break;
+        }
+    }
+    words
 }
 
 /// A set-user-id tool would run without its privilege (the filter needs `no_new_privs`), and fail

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,10 +15,17 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::Failure;
 use crate::broker::protocol::{Envelope, Request, Response, VERSION};
+use crate::sys::file::close_others_on_exec;
 use crate::sys::wire;
+
+/// How long a broker waits for clients before it ends.
+pub const IDLE: Duration = Duration::from_secs(10);
 
 /// How long a new broker may take to listen.
 const START_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many brokers may end, one after the other, while they are asked.
+const TRIES: u32 = 5;
 
 /// A log that is longer when a broker starts is begun anew.
 const MAX_LOG: u64 = 1 << 20;
@@ -30,7 +38,9 @@ pub fn directory() -> Result<PathBuf, Failure> {
         std::env::var_os("BPFTIME_RUNTIME_DIR"),
         std::env::var_os("XDG_RUNTIME_DIR"),
     ) {
-        (Some(own), _) if !own.is_empty() => PathBuf::from(own),
+        // The broker works elsewhere.
+        (Some(own), _) if !own.is_empty() => std::path::absolute(own)
+            .map_err(|error| Failure(format!("cannot find the working directory: {error}")))?,
         (_, Some(xdg)) if owned_by(Path::new(&xdg), uid) => PathBuf::from(xdg).join("bpftime"),
         _ => PathBuf::from(format!("/tmp/bpftime-{uid}")),
     };
@@ -100,12 +110,18 @@ pub fn connect_or_start() -> Result<UnixStream, Failure> {
     if stderr.metadata().is_ok_and(|meta| meta.len() > MAX_LOG) {
         stderr.set_len(0).map_err(cannot)?;
     }
-    Command::new("/proc/self/exe")
+    let mut broker = Command::new("/proc/self/exe");
+    // What the user's shell has left open is none of the broker's business, and a pipe among it
+    // would not end before the broker does.
+    // SAFETY: one system call between `fork` and `exec`.
+    unsafe { broker.pre_exec(close_others_on_exec) };
+    broker
         .arg("broker")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::from(stderr))
         .current_dir("/")
+        .env("BPFTIME_RUNTIME_DIR", &directory)
         .spawn()
         .map_err(cannot)?;
     let deadline = Instant::now() + START_PATIENCE;
@@ -123,7 +139,7 @@ pub fn connect_or_start() -> Result<UnixStream, Failure> {
 
 /// Asks the broker, which is started if there is none; once more if it goes away meanwhile.
 pub fn request(request: &Request, fds: &[BorrowedFd<'_>]) -> Result<Response, Failure> {
-    for _ in 0..3 {
+    for _ in 0..TRIES {
         let stream = connect_or_start()?;
         if let Some(response) = ask(&stream, request.clone(), fds)? {
             return Ok(response);
@@ -157,8 +173,9 @@ fn ask(
     }
 }
 
-/// Runs the broker: `bpftime broker`. Returns when it is idle, or at once if another runs.
-pub fn run_broker() -> Result<(), Failure> {
+/// Runs the broker: `bpftime broker`. Returns when it has been idle for so long, or at once if
+/// another runs.
+pub fn run_broker(idle: Duration) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure(format!("the broker fails: {error}"));
     // Its own session: Ctrl-C at a tool's terminal must not end it. Fails (EPERM) only for a
     // group leader, which is one started by hand.
@@ -196,5 +213,5 @@ pub fn run_broker() -> Result<(), Failure> {
         _ => {}
     }
     let listener = UnixListener::bind(&path).map_err(failed)?;
-    crate::broker::server::serve(listener, &path).map_err(failed)
+    crate::broker::server::serve(listener, &path, idle).map_err(failed)
 }

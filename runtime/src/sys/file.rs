@@ -28,6 +28,24 @@ impl FileId {
     }
 }
 
+/// Makes all descriptors but the standard ones close on `exec`. May be called between `fork` and
+/// `exec`.
+pub fn close_others_on_exec() -> io::Result<()> {
+    // SAFETY: takes integers, and closes nothing yet.
+    let result = unsafe {
+        libc::close_range(
+            3,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC as libc::c_int,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// An anonymous file of a fixed size, which nobody can shrink or grow: a peer that truncates a
 /// file which others have mapped would kill them with SIGBUS.
 pub fn fixed_memfd(name: &str, len: u64) -> io::Result<OwnedFd> {

@@ -55,13 +55,21 @@ pub fn send<T: Serialize>(
 
 /// Receives one message with its descriptors; `None` at the end of the stream.
 pub fn receive<T: DeserializeOwned>(stream: &UnixStream) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    receive_short(stream, MAX_FRAME)
+}
+
+/// As [`receive`], of a message of at most `most` bytes.
+pub fn receive_short<T: DeserializeOwned>(
+    stream: &UnixStream,
+    most: usize,
+) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
     let mut fds = Vec::new();
     let mut header = [0; 4];
     if !fill(stream, &mut header, &mut fds, true)? {
         return Ok(None);
     }
     let len = u32::from_le_bytes(header) as usize;
-    if len > MAX_FRAME {
+    if len > most {
         return Err(invalid(format!(
             "a message of {len} bytes is announced, too long"
         )));

@@ -8,6 +8,7 @@
 )]
 
 mod agreement;
+mod broker;
 mod changes;
 mod crowds;
 mod events;
@@ -34,12 +35,29 @@ const TESTS: &[(&str, Test)] = &[
         agreement::calls_agree_with_the_kernel,
     ),
     (
-        "a_started_shell_tells_that_its_commands_are_not_followed",
-        changes::a_started_shell_tells_that_its_commands_are_not_followed,
-    ),
-    (
         "a_reloaded_library_is_probed_again",
         changes::a_reloaded_library_is_probed_again,
+    ),
+    (
+        "clients_meet_a_broker_that_ends",
+        broker::clients_meet_a_broker_that_ends,
+    ),
+    (
+        "bad_clients_end_their_connection_only",
+        broker::bad_clients_end_their_connection_only,
+    ),
+    (
+        "a_broker_out_of_descriptors_recovers",
+        broker::a_broker_out_of_descriptors_recovers,
+    ),
+    (
+        "what_was_open_is_not_kept_open",
+        broker::what_was_open_is_not_kept_open,
+    ),
+    ("odd_places_are_places", broker::odd_places_are_places),
+    (
+        "a_signal_for_load_is_the_tools",
+        broker::a_signal_for_load_is_the_tools,
     ),
     ("one_of_many_attaches", crowds::one_of_many_attaches),
     ("one_of_many_detaches", crowds::one_of_many_detaches),
@@ -88,13 +106,14 @@ fn main() -> ExitCode {
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
     match words.first().map(String::as_str) {
-        Some("broker") => told(socket::run_broker()),
+        Some("broker") => told(socket::run_broker(broker::idle())),
+        Some("clients") => broker::clients(),
         Some("guardian") => told(bpftime_runtime::guardian::run()),
         Some("load") => match load::load(&arguments[1..]) {
             Ok(status) => child::exit_code(status).into(),
             Err(failure) => told(Err(failure)),
         },
-        Some("start") => match start::start(&arguments[1..], |why| eprintln!("{why}")) {
+        Some("start") => match start::start(&arguments[1..]) {
             Ok(status) => child::exit_code(status).into(),
             Err(failure) => told(Err(failure)),
         },

@@ -203,9 +203,14 @@ impl Talk {
         self.input = None;
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
     /// Interrupts it, as Ctrl-C does.
     pub(crate) fn interrupt(&self) {
-        let pid = nix::unistd::Pid::from_raw(self.child.id() as i32);
+        let pid = nix::unistd::Pid::from_raw(self.pid());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("it runs");
     }
 
