@@ -35,6 +35,10 @@ const TESTS: &[(&str, Test)] = &[
         agreement::calls_agree_with_the_kernel,
     ),
     (
+        "a_started_shell_tells_that_its_commands_are_not_followed",
+        changes::a_started_shell_tells_that_its_commands_are_not_followed,
+    ),
+    (
         "a_reloaded_library_is_probed_again",
         changes::a_reloaded_library_is_probed_again,
     ),
@@ -113,7 +117,7 @@ fn main() -> ExitCode {
             Ok(status) => child::exit_code(status).into(),
             Err(failure) => told(Err(failure)),
         },
-        Some("start") => match start::start(&arguments[1..]) {
+        Some("start") => match start::start(&arguments[1..], |why| eprintln!("{why}")) {
             Ok(status) => child::exit_code(status).into(),
             Err(failure) => told(Err(failure)),
         },
