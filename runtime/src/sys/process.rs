@@ -56,9 +56,16 @@ pub fn command_of(pid: i32) -> String {
     }
 }
 
-/// Whether the process exists and is no zombie.
+/// Whether the process exists and is no zombie. Its first thread may have ended before others.
 pub fn is_running(pid: i32) -> bool {
-    status_field(pid, "State").is_ok_and(|state| !state.starts_with(['Z', 'X']))
+    match status_field(pid, "State") {
+        Ok(state) if state.starts_with(['Z', 'X']) => {
+            let threads = status_field(pid, "Threads").unwrap_or_default();
+            threads.parse().is_ok_and(|threads: u32| threads > 1)
+        }
+        Ok(_) => true,
+        Err(_) => false,
+    }
 }
 
 /// Whether some process traces this one.

@@ -90,3 +90,17 @@ pub(crate) fn a_started_shell_tells_that_its_commands_are_not_followed() -> Resu
     assert_eq!(tool.code(), Some(0));
     Ok(())
 }
+
+/// A process whose first thread has ended is a zombie to a careless look, and can be attached to.
+pub(crate) fn a_process_without_its_first_thread_is_alive() -> Result<(), Skipped> {
+    let stage = Stage::new();
+    stage.program("leaderless")?;
+    let mut victim = Talk::start(&mut stage.command("./leaderless"));
+    let pid = victim.line();
+    for command in ["attach", "detach"] {
+        let output = finish(&mut stage.bpftime(&[command, &pid]));
+        assert!(output.status.success(), "{command}: {output:?}");
+    }
+    assert_eq!(victim.code(), Some(0));
+    Ok(())
+}

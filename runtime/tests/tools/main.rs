@@ -39,6 +39,10 @@ const TESTS: &[(&str, Test)] = &[
         changes::a_started_shell_tells_that_its_commands_are_not_followed,
     ),
     (
+        "a_process_without_its_first_thread_is_alive",
+        changes::a_process_without_its_first_thread_is_alive,
+    ),
+    (
         "a_reloaded_library_is_probed_again",
         changes::a_reloaded_library_is_probed_again,
     ),
