@@ -1,0 +1,207 @@
+//! Many runs of one program, led by what they reach.
+
+use bpftime_isa::{Decoded, Imm64, Instruction, Operand, ProgType};
+use bpftime_verifier::VerifiedProgram;
+use bpftime_vm::interp::{self, TrapReason};
+
+use super::memory::Kind;
+use super::packet;
+use super::tape::{Random, Tape};
+use super::world::World;
+
+/// Instructions of one run where the analysis knows no bound.
+const STEPS: u64 = 1 << 18;
+/// Instructions of all runs of a program.
+const TOTAL_STEPS: u64 = 40_000_000;
+
+/// What came of the runs of a program.
+#[derive(Default)]
+pub(crate) struct Report {
+    pub(crate) runs: usize,
+    /// Runs that came to an end.
+    pub(crate) ended: usize,
+    /// What the program did that it may not, the first time.
+    pub(crate) violation: Option<String>,
+    /// What the made-up world lacks.
+    pub(crate) missing: Option<String>,
+    /// For each instruction, whether it was executed.
+    pub(crate) executed: Vec<bool>,
+}
+
+impl Report {
+    /// How many of the instructions that were analysed were executed.
+    pub(crate) fn share(&self, reached: &[bool]) -> f64 {
+        let analysed = reached.iter().filter(|reached| **reached).count();
+        let executed = self.executed.iter().filter(|executed| **executed).count();
+        executed as f64 / analysed.max(1) as f64
+    }
+}
+
+/// What a run starts with.
+#[derive(Clone)]
+struct Input {
+    packet: Vec<u8>,
+    choices: Vec<u64>,
+}
+
+/// Runs a program on so many inputs. The same seed gives the same runs.
+pub(crate) fn run(verified: &VerifiedProgram, runs: usize, seed: u64) -> Report {
+    let program = verified.program();
+    let facts = verified.facts();
+    let code = verified.instructions();
+    let words = words(code);
+    let mut random = Random::new(seed);
+    let mut report = Report::default();
+    let mut executed = vec![false; program.insns.len()];
+    let mut worth: Vec<Input> = Vec::new();
+    let (mut known, mut total) = (0, 0);
+    let limit = facts.max_insns.map_or(STEPS, |most| most.saturating_add(1));
+    for _ in 0..runs {
+        let mut input = if worth.is_empty() || random.chance(4) {
+            fresh(&mut random, &words, program.prog_type)
+        } else {
+            changed(&mut random, &words, &worth)
+        };
+        if let Some(len) = facts.memory_len {
+            input.packet.resize(len as usize, 0);
+        }
+        let tape = Tape::new(input.choices, random.next());
+        let Some(mut world) = World::new(program, &words, &input.packet, tape, &mut executed)
+        else {
+            report.missing = Some("a context for the type".to_owned());
+            break;
+        };
+        let (r1, r2) = world.registers();
+        let result = interp::run_on(&program.insns, &mut world, r1, r2, limit);
+        report.runs += 1;
+        report.ended += usize::from(result.is_ok());
+        total += world.steps;
+        let steps = world.steps;
+        let fault = match &result {
+            _ if world.violation.is_some() => world.violation.clone(),
+            _ if world.missing.is_some() => {
+                report.missing = world.missing.clone();
+                None
+            }
+            Ok(_) if facts.max_insns.is_some_and(|most| steps > most) => Some(format!(
+                "{steps} instructions, more than {:?}",
+                facts.max_insns
+            )),
+            Ok(_) if world.memory.count(Kind::Acquired) > 0 => {
+                Some("the end, with something that was not given back".to_owned())
+            }
+            Ok(_) => None,
+            Err(trap) if matches!(trap.reason, TrapReason::BudgetSpent { .. }) => facts
+                .max_insns
+                .map(|most| format!("more than the {most} instructions of the analysis")),
+            Err(trap) => Some(trap.reason.to_string()),
+        };
+        let choices = world.tape.into_choices();
+        let now = executed.iter().filter(|executed| **executed).count();
+        if now > known {
+            known = now;
+            worth.push(Input {
+                packet: input.packet.clone(),
+                choices,
+            });
+        }
+        if let Some(fault) = fault {
+            let at = result
+                .err()
+                .map_or_else(String::new, |trap| format!("slot {}: ", trap.slot));
+            report.violation = Some(format!("{at}{fault}, packet {:02x?}", input.packet));
+            break;
+        }
+        if total > TOTAL_STEPS {
+            break;
+        }
+    }
+    report.executed = code
+        .iter()
+        .map(|decoded| executed[decoded.slot as usize])
+        .collect();
+    if report.violation.is_none() {
+        let unanalysed = code
+            .iter()
+            .zip(report.executed.iter().zip(&facts.reached))
+            .find(|(_, (executed, reached))| **executed && !**reached);
+        report.violation = unanalysed.map(|(decoded, _)| {
+            format!(
+                "slot {}: executed, but never analysed: {}",
+                decoded.slot, decoded.insn
+            )
+        });
+    }
+    report
+}
+
+/// Numbers in the program's instructions, in both byte orders, and their neighbours.
+fn words(code: &[Decoded]) -> Vec<u64> {
+    let mut words = Vec::new();
+    for decoded in code {
+        let number = match decoded.insn {
+            Instruction::Branch {
+                src: Operand::Imm(imm),
+                ..
+            }
+            | Instruction::Alu {
+                src: Operand::Imm(imm),
+                ..
+            } => i64::from(imm) as u64,
+            Instruction::LoadImm64 {
+                value: Imm64::Value(value),
+                ..
+            } => value,
+            _ => continue,
+        };
+        words.extend([
+            number,
+            number.wrapping_add(1),
+            number.wrapping_sub(1),
+            u64::from((number as u16).swap_bytes()),
+            u64::from((number as u32).swap_bytes()),
+        ]);
+    }
+    words.sort_unstable();
+    words.dedup();
+    words
+}
+
+fn fresh(random: &mut Random, words: &[u64], prog_type: ProgType) -> Input {
+    let ethernet = match prog_type {
+        ProgType::Xdp | ProgType::SchedCls | ProgType::SchedAct | ProgType::SocketFilter => true,
+        _ => random.chance(2),
+    };
+    Input {
+        packet: packet::packet(random, words, ethernet),
+        choices: Vec::new(),
+    }
+}
+
+/// An input that reached something new, a little different.
+fn changed(random: &mut Random, words: &[u64], worth: &[Input]) -> Input {
+    // Later ones reached further.
+    let one = random
+        .below(worth.len() as u64)
+        .max(random.below(worth.len() as u64));
+    let mut input = worth[one as usize].clone();
+    if random.chance(2) {
+        packet::damage(random, &mut input.packet, words);
+    }
+    if random.chance(6) {
+        input
+            .packet
+            .resize(input.packet.len() + random.below(64) as usize, 0);
+    }
+    let count = input.choices.len() as u64;
+    if count > 0 && !random.chance(4) {
+        for _ in 0..=random.below(3) {
+            let at = random.below(count) as usize;
+            input.choices[at] = random.number(words);
+        }
+    }
+    if count > 0 && random.chance(4) {
+        input.choices.truncate(random.below(count) as usize);
+    }
+    input
+}

@@ -1,0 +1,471 @@
+//! Helpers that check what they are given and make up what they give.
+
+use bpftime_isa::MapType;
+use bpftime_isa::helper::{self, ArgType, Caller, HelperProto, RetType};
+use bpftime_vm::TrapReason;
+use bpftime_vm::interp::machine::{Arguments, Called};
+
+use super::memory::Kind;
+use super::world::{Repeating, World};
+
+/// Iterations of a loop by callback beyond which a run is given up.
+const ITERATIONS: u64 = 1 << 12;
+/// Greatest size that a helper takes (kernel `BPF_MAX_VAR_SIZ`).
+const MAX_SIZE: u64 = 1 << 29;
+/// Greatest error number.
+const MAX_ERRNO: u64 = 4095;
+
+const LOOKUP: u32 = 1;
+const UPDATE: u32 = 2;
+const TAIL_CALL: u32 = 12;
+const SMP_PROCESSOR_ID: u32 = 8;
+const SKB_LOAD_BYTES: u32 = 26;
+const FOR_EACH: u32 = 164;
+const LOOP: u32 = 181;
+const XDP_LOAD_BYTES: u32 = 189;
+const LOOKUP_PERCPU: u32 = 195;
+/// Helpers that return a count up to the size that they are given.
+const COUNTING: [u32; 5] = [45, 67, 114, 115, 141];
+
+/// What the arguments of a call are.
+#[derive(Default)]
+struct Call {
+    map: Option<usize>,
+    key: u64,
+    value: u64,
+    size: u64,
+    alloc_size: u64,
+    given_back: Option<u64>,
+    object: u64,
+    function: Option<u32>,
+    context: u64,
+}
+
+impl World<'_> {
+    pub(super) fn call_helper(
+        &mut self,
+        number: u32,
+        arguments: &Arguments,
+    ) -> Result<Called, TrapReason> {
+        let caller = Caller {
+            prog_type: self.program.prog_type,
+            attach_type: self.program.attach_type,
+            sleepable: self.program.hook.sleepable,
+            target: None,
+        };
+        let proto = helper::available(&caller, number)
+            .ok()
+            .or_else(|| helper::proto(number));
+        let Some(proto) = proto else {
+            return Err(self.refuse(format!("a call of helper {number}")));
+        };
+        let call = self.check_arguments(proto, arguments)?;
+        if let Some(base) = call.given_back {
+            self.memory.remove(base);
+        }
+        let called = self.result(proto, arguments, &call)?;
+        if proto.changes_packet {
+            self.move_packet();
+        }
+        Ok(called)
+    }
+
+    fn check_arguments(
+        &mut self,
+        proto: &'static HelperProto,
+        arguments: &Arguments,
+    ) -> Result<Call, TrapReason> {
+        let mut call = Call::default();
+        for (index, expected) in proto.args.iter().enumerate() {
+            if *expected == ArgType::None {
+                continue;
+            }
+            if !arguments.initialised[index] {
+                let name = proto.name;
+                return Err(self.refuse(format!("{name}: argument {} is not set", index + 1)));
+            }
+            let value = arguments.values[index];
+            let sized = matches!(
+                proto.args.get(index + 1),
+                Some(ArgType::ConstSize | ArgType::ConstSizeOrZero)
+            );
+            let size = if sized {
+                arguments.values[index + 1]
+            } else {
+                0
+            };
+            let zero = proto.args.get(index + 1) == Some(&ArgType::ConstSizeOrZero);
+            if sized && (size > MAX_SIZE || (size == 0 && !zero)) {
+                return Err(self.refuse(format!("{}: size {size:#x}", proto.name)));
+            }
+            if let Err(problem) = self.check_argument(*expected, value, size, &mut call)? {
+                return Err(self.refuse(format!(
+                    "{}: argument {} ({expected:?}) {value:#x}, size {size}: {problem} ({})",
+                    proto.name,
+                    index + 1,
+                    self.memory.describe(value)
+                )));
+            }
+        }
+        Ok(call)
+    }
+
+    fn check_argument(
+        &mut self,
+        expected: ArgType,
+        value: u64,
+        size: u64,
+        call: &mut Call,
+    ) -> Result<Result<(), &'static str>, TrapReason> {
+        let null = value == 0;
+        let sizes = |world: &Self, call: &Call| {
+            let definition = call.map.map(|map| &world.maps[map].definition);
+            definition.map_or((0, 0), |map| {
+                (u64::from(map.key_size), u64::from(map.value_size))
+            })
+        };
+        Ok(match expected {
+            ArgType::None | ArgType::Anything | ArgType::Scalar => Ok(()),
+            ArgType::ConstMapPtr => {
+                call.map = self.map_of(value);
+                call.map.map(drop).ok_or("not a map")
+            }
+            ArgType::MapKey => {
+                let (key_size, _) = sizes(self, call);
+                call.key = match self.memory.bytes(value, key_size, false) {
+                    Some(bytes) => {
+                        let mut key = [0; 8];
+                        let len = bytes.len().min(8);
+                        key[..len].copy_from_slice(&bytes[..len]);
+                        u64::from_le_bytes(key)
+                    }
+                    None => return Ok(Err("not memory for a key")),
+                };
+                Ok(())
+            }
+            ArgType::MapValueOrNull if null => Ok(()),
+            ArgType::MapValue | ArgType::MapValueOrNull => {
+                let (_, value_size) = sizes(self, call);
+                call.value = value;
+                self.readable(value, value_size)
+            }
+            ArgType::UninitMapValue => {
+                let (_, value_size) = sizes(self, call);
+                self.written(value, value_size)
+            }
+            ArgType::MemReadOrNull | ArgType::MemWriteOrNull | ArgType::UninitMemOrNull if null => {
+                Ok(())
+            }
+            ArgType::MemRead | ArgType::MemReadOrNull => self.readable(value, size),
+            ArgType::MemWrite
+            | ArgType::MemWriteOrNull
+            | ArgType::UninitMem
+            | ArgType::UninitMemOrNull => {
+                call.value = value;
+                call.size = size;
+                self.written(value, size)
+            }
+            ArgType::FixedMemRead(size) => self.readable(value, size.into()),
+            ArgType::FixedMemWrite(size) | ArgType::FixedMemReadWrite(size) => {
+                self.written(value, size.into())
+            }
+            ArgType::ConstSize | ArgType::ConstSizeOrZero => Ok(()),
+            ArgType::ConstAllocSize => {
+                call.alloc_size = value;
+                if value == 0 || value > MAX_SIZE {
+                    Err("the size")
+                } else {
+                    Ok(())
+                }
+            }
+            ArgType::CtxOrNull if null => Ok(()),
+            ArgType::Ctx | ArgType::CtxOrNull if value == self.context => Ok(()),
+            ArgType::Ctx | ArgType::CtxOrNull => Err("not the context"),
+            ArgType::RingBufMem | ArgType::ReleasedSock => {
+                call.given_back = Some(value);
+                match self.memory.at(value) {
+                    Some(region) if region.kind == Kind::Acquired => Ok(()),
+                    _ => Err("not something to give back"),
+                }
+            }
+            ArgType::SockCommon | ArgType::AnySock => {
+                call.object = value;
+                match self.memory.at(value) {
+                    Some(region) if matches!(region.kind, Kind::Acquired | Kind::Object { .. }) => {
+                        Ok(())
+                    }
+                    _ => Err("not a socket"),
+                }
+            }
+            ArgType::ConstStr => match self.memory.bytes(value, 1, false) {
+                Some(_) => Ok(()),
+                None => Err("not a string"),
+            },
+            ArgType::Func => {
+                call.function = Self::function_at(value);
+                call.function.map(drop).ok_or("not a function")
+            }
+            ArgType::StackOrNull => {
+                call.context = value;
+                Ok(())
+            }
+            ArgType::Unsupported(what) => return Err(self.lack(format!("arguments: {what}"))),
+        })
+    }
+
+    fn readable(&mut self, address: u64, len: u64) -> Result<(), &'static str> {
+        if len == 0 {
+            return Ok(());
+        }
+        self.memory
+            .bytes(address, len, false)
+            .map(drop)
+            .ok_or("not memory to read")
+    }
+
+    fn written(&mut self, address: u64, len: u64) -> Result<(), &'static str> {
+        if len == 0 {
+            return Ok(());
+        }
+        if self.memory.bytes(address, len, true).is_none() {
+            return Err("not memory to write");
+        }
+        let bytes = self.random_bytes(len as usize);
+        if let Some(place) = self.memory.bytes(address, len, true) {
+            place.copy_from_slice(&bytes);
+        }
+        Ok(())
+    }
+
+    fn result(
+        &mut self,
+        proto: &'static HelperProto,
+        arguments: &Arguments,
+        call: &Call,
+    ) -> Result<Called, TrapReason> {
+        let value = |value| Ok(Called::Result(Some(value)));
+        match proto.id {
+            TAIL_CALL => return Ok(self.tail_call()),
+            LOOKUP | LOOKUP_PERCPU => return value(self.lookup(call)),
+            UPDATE => self.remember(call),
+            SMP_PROCESSOR_ID => return value(self.tape.below(8)),
+            SKB_LOAD_BYTES | XDP_LOAD_BYTES => return value(self.load_bytes(arguments, call)),
+            LOOP | FOR_EACH => return self.start_calling(proto, arguments, call),
+            _ => {}
+        }
+        match proto.ret {
+            RetType::Void => Ok(Called::Result(None)),
+            RetType::Integer if COUNTING.contains(&proto.id) => {
+                let count = self.tape.below(call.size + 1 + 8);
+                let error = (count % MAX_ERRNO + 1).wrapping_neg();
+                value(if count <= call.size { count } else { error })
+            }
+            RetType::Integer if self.tape.below(3) > 0 => value(0),
+            RetType::Integer => {
+                let number = self.number();
+                value(number)
+            }
+            RetType::MapValueOrNull if !self.tape.often() => value(0),
+            RetType::MapValueOrNull | RetType::MapValue => match call.map {
+                Some(map) => {
+                    let place = self.tape.below(4);
+                    value(self.map_value_at(map, place))
+                }
+                None => Err(self.lack(format!("{}: no map", proto.name))),
+            },
+            RetType::RingBufMemOrNull if !self.tape.often() => value(0),
+            RetType::RingBufMemOrNull => {
+                let bytes = self.random_bytes(call.alloc_size as usize);
+                value(self.memory.add(Kind::Acquired, true, bytes))
+            }
+            RetType::AcquiredOrNull(_) | RetType::CastOrNull(_) | RetType::ObjectOrNull(_)
+                if !self.tape.often() =>
+            {
+                value(0)
+            }
+            RetType::AcquiredOrNull(object) => {
+                let address = self.object(&object, 0);
+                if let Some(region) = self.memory.at_mut(address) {
+                    region.kind = Kind::Acquired;
+                }
+                value(address)
+            }
+            RetType::CastOrNull(object) => value(self.object(&object, call.object)),
+            RetType::ObjectOrNull(object) => value(self.object(&object, 0)),
+            RetType::Unsupported(what) => Err(self.lack(format!("{}: {what}", proto.name))),
+        }
+    }
+
+    /// Another program runs instead, or none is there. In a subprogram, its caller goes on when
+    /// the other program is done.
+    fn tail_call(&mut self) -> Called {
+        let outermost = self.frames.len() == 1;
+        match self.tape.below(8) {
+            0 => {
+                self.handed_over |= outermost;
+                if !outermost {
+                    self.move_packet();
+                }
+                Called::Return(self.number())
+            }
+            _ => Called::Result(Some(2u64.wrapping_neg())),
+        }
+    }
+
+    fn lookup(&mut self, call: &Call) -> u64 {
+        let Some(map) = call.map else { return 0 };
+        let definition = &self.maps[map].definition;
+        let (map_type, entries) = (definition.map_type, definition.max_entries);
+        let found = if self.maps[map].is_array() && map_type != MapType::ArrayOfMaps {
+            call.key & 0xffff_ffff < entries.into()
+        } else {
+            self.tape.often()
+        };
+        if !found {
+            return 0;
+        }
+        let place = if self.maps[map].is_array() {
+            call.key
+        } else {
+            self.tape.below(4)
+        };
+        match map_type {
+            MapType::ArrayOfMaps | MapType::HashOfMaps => self.held_map(map, place),
+            MapType::SockMap | MapType::SockHash => {
+                let address = self.object(&bpftime_isa::context::Object::Socket, 0);
+                if let Some(region) = self.memory.at_mut(address) {
+                    region.kind = Kind::Acquired;
+                }
+                address
+            }
+            MapType::XskMap => self.object(&bpftime_isa::context::Object::XdpSock, 0),
+            _ => self.map_value_at(map, place),
+        }
+    }
+
+    /// Remembers what the program stores, which it may look for later.
+    fn remember(&mut self, call: &Call) {
+        let Some(map) = call.map else { return };
+        let len = u64::from(self.maps[map].definition.value_size);
+        if let Some(bytes) = self.memory.bytes(call.value, len, false) {
+            self.maps[map].stored = Some(bytes.to_vec());
+        }
+        if !self.maps[map].is_array() {
+            // What is found later may be what was stored now; old values stay valid.
+            self.maps[map].values.clear();
+        }
+    }
+
+    /// Bytes of the packet at an offset.
+    fn load_bytes(&mut self, arguments: &Arguments, call: &Call) -> u64 {
+        let [_, offset, ..] = arguments.values;
+        let packet = self.packet_bytes();
+        let found = usize::try_from(offset)
+            .ok()
+            .and_then(|at| packet.get(at..at.checked_add(call.size as usize)?))
+            .map(<[u8]>::to_vec);
+        let Some(bytes) = found else {
+            return 14u64.wrapping_neg();
+        };
+        if let Some(place) = self.memory.bytes(call.value, call.size, true) {
+            place.copy_from_slice(&bytes);
+        }
+        0
+    }
+
+    fn start_calling(
+        &mut self,
+        proto: &'static HelperProto,
+        arguments: &Arguments,
+        call: &Call,
+    ) -> Result<Called, TrapReason> {
+        let Some(entry) = call.function else {
+            return Err(self.lack(format!("{}: no function", proto.name)));
+        };
+        let (at, context) = (0, call.context);
+        let repeating = match call.map {
+            Some(map) => Repeating::Each {
+                entry,
+                context,
+                map,
+                at,
+                count: self.tape.below(4),
+            },
+            None => {
+                let count = arguments.values[0] & 0xffff_ffff;
+                if count > 1 << 23 {
+                    return Ok(Called::Result(Some(7u64.wrapping_neg())));
+                }
+                Repeating::Loop {
+                    entry,
+                    context,
+                    at,
+                    count,
+                }
+            }
+        };
+        self.repeating.push(repeating);
+        self.go_on_calling(0)
+    }
+
+    /// Calls the function of the innermost helper that calls back once more, or ends it.
+    pub(super) fn go_on_calling(&mut self, result: u64) -> Result<Called, TrapReason> {
+        let Some(repeating) = self.repeating.pop() else {
+            return Err(self.lack("a callback of nobody".to_owned()));
+        };
+        match repeating {
+            Repeating::Loop {
+                entry,
+                context,
+                at,
+                count,
+            } => {
+                // A result other than 0 ends the loop, once it went round.
+                if at == count || (at > 0 && result & 0xffff_ffff != 0) {
+                    return Ok(Called::Result(Some(at)));
+                }
+                if at > ITERATIONS {
+                    return Err(self.lack("a loop of many callbacks".to_owned()));
+                }
+                let next = Repeating::Loop {
+                    entry,
+                    context,
+                    at: at + 1,
+                    count,
+                };
+                self.repeating.push(next);
+                let arguments = [Some(at), Some(context), None, None, None];
+                Ok(Called::Callback { entry, arguments })
+            }
+            Repeating::Each {
+                entry,
+                context,
+                map,
+                at,
+                count,
+            } => {
+                if at == count || (at > 0 && result & 0xffff_ffff != 0) {
+                    return Ok(Called::Result(Some(at)));
+                }
+                let next = Repeating::Each {
+                    entry,
+                    context,
+                    map,
+                    at: at + 1,
+                    count,
+                };
+                self.repeating.push(next);
+                let key_size = self.maps[map].definition.key_size as usize;
+                let mut key = self.random_bytes(key_size);
+                if self.maps[map].is_array() && key_size == 4 {
+                    key.copy_from_slice(&(at as u32).to_le_bytes());
+                }
+                let key = self.memory.add(Kind::Other, false, key);
+                let value = self.map_value_at(map, at);
+                let map = super::memory::handle(map as u64);
+                let arguments = [Some(map), Some(key), Some(value), Some(context), None];
+                Ok(Called::Callback { entry, arguments })
+            }
+        }
+    }
+}
