@@ -133,6 +133,13 @@ fn memory() -> (u64, u64) {
     )
 }
 
+/// Time that this thread ran; others on the machine do not count. Too coarse for short times.
+fn cpu_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = text.split_whitespace().next().and_then(|n| n.parse().ok());
+    Duration::from_nanos(nanoseconds.unwrap_or_default())
+}
+
 fn all_capabilities() -> Capabilities {
     let helpers = helper::PROTOS
         .iter()
@@ -144,6 +151,10 @@ fn all_capabilities() -> Capabilities {
 
 fn typed(mut program: Program, known: Option<&Known>) -> Program {
     let Some(known) = known else { return program };
+    if program.license.is_empty() {
+        // Some objects leave the licence to their loader, and the table's loader gave one.
+        program.license = "GPL".to_owned();
+    }
     let wanted = (0..64)
         .filter_map(ProgType::from_u32)
         .find(|kind| kind.name() == known.prog_type);
@@ -207,9 +218,14 @@ fn main() {
             // A failure only means that the peak is that of an earlier program.
             let _ = std::fs::write("/proc/self/clear_refs", "5");
             let (_, before) = memory();
-            let start = Instant::now();
+            let (start, ran) = (Instant::now(), cpu_time());
             let judged = verify(program, &options);
-            let time = start.elapsed();
+            let (wall, ran) = (start.elapsed(), cpu_time().saturating_sub(ran));
+            let time = if wall < Duration::from_millis(20) {
+                wall
+            } else {
+                ran
+            };
             let (peak, _) = memory();
             let (ours, steps, states) = match &judged {
                 Ok(verified) => {

@@ -10,8 +10,9 @@ use crate::domain::state::State;
 use crate::domain::value::{Kind, Value};
 use crate::engine::{Engine, Located};
 use crate::env::Env;
-use crate::facts::{CallFacts, Facts, FunctionFacts};
+use crate::facts::{CallFacts, Cost, Facts, FunctionFacts};
 use crate::liveness::live_registers;
+use crate::stack_liveness::live_stack;
 use crate::structure::{Index, Structure};
 use crate::termination::self_bounded_heads;
 use crate::wto::Wto;
@@ -103,19 +104,42 @@ fn analyse(
     };
     let wto = Wto::new(&cfg.graph, cfg.entry).map_err(|_| too_deep())?;
     let live = live_registers(code, &structure);
+    let live_stack = live_stack(code, &structure, &program.maps);
     let widened = self_bounded_heads(&cfg, &wto, code);
-    let mut engine = Engine::new(&env, code, &cfg, &live, widened, structure.functions.len());
-    let entry = entry_state(&env);
-    let steps = fixpoint::run(&cfg.graph, &wto, &mut engine, cfg.entry, entry);
-    if let Err(located) = steps {
-        return Err(located_rejection(
-            program,
+    let mut spent = Cost::default();
+    let mut attempts = options.budget.attempts().into_iter();
+    let mut effort = attempts.next().unwrap_or(options.budget.most());
+    let engine = loop {
+        let mut engine = Engine::new(
+            &env,
             code,
             &cfg,
-            located,
-            engine.cost.steps,
-        ));
-    }
+            (&live, &live_stack),
+            &widened,
+            structure.functions.len(),
+            effort,
+        );
+        let entry = entry_state(&env);
+        let result = fixpoint::run(&cfg.graph, &wto, &mut engine, cfg.entry, entry);
+        spent.add(&engine.cost);
+        let Err(located) = result else {
+            break engine;
+        };
+        // Where nothing was joined, more states make no difference, but more steps may.
+        let next = if engine.joined {
+            attempts.next()
+        } else if located.failure.code == Code::Complexity {
+            attempts.next_back()
+        } else {
+            None
+        };
+        match next {
+            Some(more) => effort = more,
+            None => {
+                return Err(located_rejection(program, code, &cfg, located, spent.steps));
+            }
+        }
+    };
     let deepest = stack_depth::combined(&cfg, &engine.stack, &engine.entered);
     let max_stack = deepest.bytes;
     if max_stack > stack_depth::LIMIT {
@@ -133,7 +157,7 @@ fn analyse(
             ),
         ));
     }
-    Ok(facts(&env, code, &structure, engine, max_stack))
+    Ok(facts(&env, code, &structure, engine, (max_stack, spent)))
 }
 
 /// Registers as the program finds them.
@@ -158,7 +182,7 @@ fn facts(
     code: &[Decoded],
     structure: &Structure,
     engine: Engine<'_>,
-    max_stack: u32,
+    (max_stack, cost): (u32, Cost),
 ) -> Facts {
     let mut needs = Capabilities::NONE;
     let mut per_cpu = false;
@@ -207,7 +231,7 @@ fn facts(
         memory_len: env.options.memory_len,
         needs_cpu: per_cpu,
         reached: engine.reached,
-        cost: engine.cost,
+        cost,
     }
 }
 

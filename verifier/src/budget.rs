@@ -7,20 +7,55 @@ pub struct Budget {
     pub max_slots: usize,
     /// Instructions over all inlined copies of subprograms.
     pub max_inlined: usize,
-    /// Abstract instruction steps; the kernel's limit is one million.
+    /// Abstract instruction steps of the most thorough attempt; the kernel's limit is one million.
+    /// The attempts before it take less than half as many together.
     pub max_steps: u64,
     /// Passes over one loop before it counts as not terminating.
     pub max_passes: u32,
     /// Comparisons of states where paths meet; a state of many frames or with much on its stack
     /// counts several times.
     pub max_comparisons: u64,
-    /// States with the same register types kept apart at one place.
+    /// States with the same register types kept apart at one place, in the most thorough attempt.
     pub states_per_shape: usize,
-    /// States kept apart at one place.
+    /// States kept apart at one place, in the most thorough attempt.
     pub states_per_block: usize,
     /// States alive at one time, over all places; bounds memory. Large states count several
     /// times.
     pub max_live_states: usize,
+}
+
+/// What one attempt may cost.
+///
+/// Few states kept apart prove most programs in little time. Where they do not, and states were
+/// joined, the program is analysed again with more of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Effort {
+    pub(crate) max_steps: u64,
+    pub(crate) max_comparisons: u64,
+    pub(crate) states_per_shape: usize,
+    pub(crate) states_per_block: usize,
+}
+
+impl Budget {
+    /// The attempts, the quickest first.
+    pub(crate) fn attempts(&self) -> [Effort; 3] {
+        [self.effort(16, 8), self.effort(4, 4), self.most()]
+    }
+
+    /// The most thorough attempt.
+    pub(crate) fn most(&self) -> Effort {
+        self.effort(1, 1)
+    }
+
+    /// An attempt with these shares of the states, and of the steps and comparisons.
+    fn effort(&self, states: usize, cost: u64) -> Effort {
+        Effort {
+            max_steps: (self.max_steps / cost).max(1),
+            max_comparisons: (self.max_comparisons / cost).max(1),
+            states_per_shape: (self.states_per_shape / states).max(1),
+            states_per_block: (self.states_per_block / states.min(4)).max(1),
+        }
+    }
 }
 
 impl Default for Budget {
@@ -32,8 +67,8 @@ impl Default for Budget {
             max_steps: 1_000_000,
             max_passes: 1 << 20,
             max_comparisons: 5_000_000,
-            states_per_shape: 32,
-            states_per_block: 128,
+            states_per_shape: 64,
+            states_per_block: 256,
             max_live_states: 50_000,
         }
     }

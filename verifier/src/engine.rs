@@ -7,19 +7,22 @@ use bpftime_isa::{CallTarget, Decoded, Instruction};
 use petgraph::graph::NodeIndex;
 
 use crate::assertion::{Assertion, assertions};
+use crate::budget::Effort;
 use crate::cfg::{Cfg, callback_kind};
 use crate::check::{Failure, check};
 use crate::diagnostic::Code;
 use crate::domain::join::{How, join};
 use crate::domain::order::covers;
+use crate::domain::stack::Units;
 use crate::domain::state::{CallbackKind, State};
 use crate::domain::value::Kind;
 use crate::env::Env;
 use crate::facts::Cost;
 use crate::fixpoint::{Domain, LoopRule};
 use crate::liveness::RegSet;
+use crate::partition;
 use crate::structure::Index;
-use crate::transfer::{Notes, branch, entered, step};
+use crate::transfer::{Notes, branch, entered, runs_already, step};
 
 /// A failure, and where.
 pub(crate) struct Located {
@@ -36,9 +39,10 @@ pub(crate) struct Engine<'a> {
     code: &'a [Decoded],
     cfg: &'a Cfg,
     live: &'a [RegSet],
+    live_stack: &'a [Units],
     assertions: Vec<Vec<Assertion>>,
     /// For each node, whether it heads a loop that ends by itself (`may_goto`).
-    widened: Vec<bool>,
+    widened: &'a [bool],
     /// For each node, whether states from several places meet there.
     meets: Vec<bool>,
     pub(crate) notes: Notes,
@@ -55,6 +59,9 @@ pub(crate) struct Engine<'a> {
     pub(crate) longest: u64,
     pub(crate) cost: Cost,
     alive: usize,
+    effort: Effort,
+    /// Whether states were joined, so that more effort could prove more.
+    pub(crate) joined: bool,
 }
 
 impl<'a> Engine<'a> {
@@ -62,9 +69,10 @@ impl<'a> Engine<'a> {
         env: &'a Env<'a>,
         code: &'a [Decoded],
         cfg: &'a Cfg,
-        live: &'a [RegSet],
-        widened: Vec<bool>,
+        (live, live_stack): (&'a [RegSet], &'a [Units]),
+        widened: &'a [bool],
         functions: usize,
+        effort: Effort,
     ) -> Self {
         let meets = cfg
             .graph
@@ -81,6 +89,7 @@ impl<'a> Engine<'a> {
             code,
             cfg,
             live,
+            live_stack,
             assertions: code.iter().map(|d| assertions(&d.insn)).collect(),
             widened,
             meets,
@@ -92,6 +101,8 @@ impl<'a> Engine<'a> {
             longest: 0,
             cost: Cost::default(),
             alive: 1,
+            effort,
+            joined: false,
         }
     }
 
@@ -117,7 +128,7 @@ impl<'a> Engine<'a> {
         if let Some(reached) = self.reached.get_mut(index as usize) {
             *reached = true;
         }
-        let limit = self.env.options.budget.max_steps;
+        let limit = self.effort.max_steps;
         if self.cost.steps <= limit {
             return Ok(());
         }
@@ -136,7 +147,7 @@ impl<'a> Engine<'a> {
     /// How many states are kept apart, of one shape and in all. When much of the budget is
     /// spent, precision is traded for an end: fewer states are kept apart.
     fn states_kept(&self) -> (usize, usize) {
-        let budget = &self.env.options.budget;
+        let budget = &self.effort;
         let share = |divisor: usize| {
             (
                 (budget.states_per_shape / divisor).max(1),
@@ -202,6 +213,9 @@ impl<'a> Engine<'a> {
                     let Some(to) = block.target else {
                         return Err(self.at(node, index, Some(&state), runs_already()));
                     };
+                    if let Some(live) = self.live_stack.get(index as usize) {
+                        state.keep_stack(*live);
+                    }
                     state.push();
                     out.push((to, state));
                     return Ok(());
@@ -304,43 +318,6 @@ impl<'a> Engine<'a> {
             *used = 0;
         }
     }
-
-    /// Whether two states differ in what makes paths worth keeping apart.
-    fn same_shape(a: &State, b: &State) -> bool {
-        a.depth() == b.depth()
-            && a.references.len() == b.references.len()
-            && a.differing_frames(b).all(|(_, x, y)| {
-                let regs = x.regs.iter().zip(&y.regs);
-                let mut pointers = x
-                    .stack
-                    .cells()
-                    .iter()
-                    .filter(|cell| !cell.value.is_scalar());
-                let mut others = y
-                    .stack
-                    .cells()
-                    .iter()
-                    .filter(|cell| !cell.value.is_scalar());
-                regs.into_iter().all(|(p, q)| p.same_shape(q))
-                    && loop {
-                        match (pointers.next(), others.next()) {
-                            (None, None) => break true,
-                            (Some(p), Some(q)) if p.at == q.at && p.value.same_shape(&q.value) => {}
-                            _ => break false,
-                        }
-                    }
-            })
-    }
-}
-
-/// A call of a function for which the graph has no copy.
-fn runs_already() -> Failure {
-    Failure::new(
-        Code::Recursion,
-        "a function that does not run already, and a frame for it",
-        "it runs already, or all frames are taken",
-        "recursive call",
-    )
 }
 
 impl Domain for Engine<'_> {
@@ -374,6 +351,9 @@ impl Domain for Engine<'_> {
         if let Some(live) = self.live.get(first as usize) {
             state.keep_registers(*live);
         }
+        if let Some(live) = self.live_stack.get(first as usize) {
+            state.keep_stack(*live);
+        }
         let (per_shape, per_block) = self.states_kept();
         if !self.meets[node.index()] && set.len() < per_block {
             self.alive += state.weight();
@@ -395,28 +375,15 @@ impl Domain for Engine<'_> {
                 return Ok(());
             }
         }
-        let alike = |known: &&mut State| Self::same_shape(known, &state);
-        let shape_count = set.iter_mut().filter(alike).count();
-        if shape_count < per_shape && set.len() < per_block {
-            self.alive += weight;
-            set.push(state);
-            return self.check_alive(node, first);
-        }
-        // Over budget: joined with the latest of the same shape, else with any that can be.
-        let position = set
-            .iter()
-            .rposition(|known| Self::same_shape(known, &state))
-            .into_iter()
-            .chain((0..set.len()).rev());
-        for position in position {
-            if let Some(joined) = join(&set[position], &state, How::Join, &mut self.notes.last_id) {
-                self.alive = self.alive.saturating_sub(set[position].weight()) + joined.weight();
-                set[position] = joined;
-                return Ok(());
-            }
-        }
-        self.alive += weight;
-        set.push(state);
+        self.cost.comparisons += (set.len() * weight) as u64;
+        let limits = partition::Limits {
+            per_class: per_shape,
+            in_all: per_block,
+        };
+        let before: usize = set.iter().map(State::weight).sum();
+        self.joined |= partition::add(set, state, limits, &mut self.notes.last_id);
+        let after: usize = set.iter().map(State::weight).sum();
+        self.alive = (self.alive + after).saturating_sub(before);
         self.check_alive(node, first)
     }
 
@@ -456,9 +423,9 @@ impl Domain for Engine<'_> {
             }
             let position = seen
                 .iter()
-                .rposition(|known| Self::same_shape(known, &state))
+                .rposition(|known| partition::same_shape(known, &state))
                 .or_else(|| {
-                    let full = seen.len() >= self.env.options.budget.states_per_block;
+                    let full = seen.len() >= self.effort.states_per_block;
                     full.then_some(seen.len() - 1)
                 });
             let widened = position.and_then(|position| {
@@ -472,7 +439,7 @@ impl Domain for Engine<'_> {
                     seen[position] = wide.clone();
                     fresh.push(wide);
                 }
-                None if seen.len() > 4 * self.env.options.budget.states_per_block => {
+                None if seen.len() > 4 * self.effort.states_per_block => {
                     return Err(self.endless(head, u32::MAX));
                 }
                 None => {
@@ -515,7 +482,7 @@ impl Engine<'_> {
     fn check_alive(&mut self, node: NodeIndex, first: Index) -> Result<(), Located> {
         self.cost.peak_states = self.cost.peak_states.max(self.alive);
         let budget = &self.env.options.budget;
-        let (limit, comparisons) = (budget.max_live_states, budget.max_comparisons);
+        let (limit, comparisons) = (budget.max_live_states, self.effort.max_comparisons);
         if self.alive <= limit && self.cost.comparisons <= comparisons {
             return Ok(());
         }

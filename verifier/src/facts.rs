@@ -69,3 +69,12 @@ pub struct Cost {
     /// Greatest number of states alive at one time.
     pub peak_states: usize,
 }
+
+impl Cost {
+    /// Adds what another attempt cost.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.steps += other.steps;
+        self.comparisons += other.comparisons;
+        self.peak_states = self.peak_states.max(other.peak_states);
+    }
+}

@@ -6,13 +6,14 @@
 //! - `structure`: functions and jumps, the rules that hold for every slot
 //! - `cfg`: the control-flow graph, subprograms inlined by call string
 //! - `wto`: its weak topological order
-//! - `liveness`: which registers may still be read
+//! - `liveness`, `stack_liveness`: which registers and stack bytes may still be read
 //! - `termination`: loops that end by themselves
 //! - `assertion`: what must hold before an instruction, as data
 //! - [`domain`]: numbers, values, stack, states, their order and joins
 //! - `check`: judges assertions on states
 //! - `transfer`: what an instruction makes of a state
 //! - `fixpoint`: iteration over the order; knows nothing of eBPF
+//! - `partition`: which states are kept apart where paths meet
 //! - `engine`: the analysis of eBPF programs as a domain for it
 //! - `stack_depth`: stack of chains of calls
 //! - `analyze`: from a program to a verdict
@@ -33,7 +34,9 @@ pub mod facts;
 mod fixpoint;
 mod liveness;
 pub mod options;
+mod partition;
 mod stack_depth;
+mod stack_liveness;
 mod structure;
 mod termination;
 mod transfer;

@@ -167,9 +167,15 @@ fn waiting_paths(bytes: usize, max_live_states: usize) -> Result<(), Code> {
     for number in 0..100 {
         text += &format!("t{number}: r0 = r8\n");
     }
+    for byte in 1..=bytes {
+        text += &format!("r1 = *(u8 *)(r10 - {byte})\n");
+    }
     text += "exit\n";
     let mut options = common::options();
     options.budget.max_live_states = max_live_states;
+    // So that the quickest attempt keeps all of them apart.
+    options.budget.states_per_shape = 1024;
+    options.budget.states_per_block = 1024;
     judge_with(asm::parse(&text).expect("assembles"), &options)
 }
 

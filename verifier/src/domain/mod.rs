@@ -12,8 +12,10 @@
 //! - `pairs`: a map to identities
 //! - [`order`]: whether one state covers another
 //! - [`join`]: a state that covers two others
+//! - [`difference`]: how much such a state would forget
 
 pub mod bits;
+pub mod difference;
 #[expect(
     clippy::should_implement_trait,
     reason = "named as in the bit-vector trait; operators would hide which domain is meant"

@@ -9,6 +9,11 @@ use super::value::{Kind, Number, Value};
 /// Bytes of a frame.
 pub const SIZE: usize = bpftime_abi::STACK_SIZE;
 const WORDS: usize = SIZE / 64;
+/// A set of parts of a frame of 4 bytes each, the lowest first.
+pub type Units = u128;
+/// Bytes of a unit.
+const UNIT: usize = 4;
+const _: () = assert!(SIZE / UNIT == Units::BITS as usize);
 /// Cells of a frame above which numbers are no longer remembered: twice the slots of 8 bytes.
 /// Pointers fill such slots and always are. A frame stays small, so that many states fit in
 /// memory and comparing two is quick.
@@ -190,6 +195,32 @@ impl Stack {
         })
     }
 
+    /// Forgets bytes that are in none of the units: they count as not written.
+    pub fn keep_units(&mut self, live: Units) {
+        if live == Units::MAX {
+            return;
+        }
+        for (word, written) in self.written.iter_mut().enumerate() {
+            // 64 bytes are 16 units.
+            let units = (live >> (word * 64 / UNIT)) as u64 & 0xffff;
+            *written &= bytes_of(units);
+        }
+        self.cells.retain(|cell| {
+            let first = usize::from(cell.at) / UNIT;
+            let last = (cell.end() - 1) / UNIT;
+            (first..=last).any(|unit| live & (1 << unit) != 0)
+        });
+    }
+
+    /// Whether [`Self::keep_units`] would change anything.
+    pub fn has_beyond(&self, live: Units) -> bool {
+        live != Units::MAX
+            && (self.written.iter().enumerate().any(|(word, written)| {
+                let units = (live >> (word * 64 / UNIT)) as u64 & 0xffff;
+                written & !bytes_of(units) != 0
+            }))
+    }
+
     /// Drops what is known of the cells that `keep` does not want; their bytes stay written.
     pub fn retain(&mut self, keep: impl FnMut(&Cell) -> bool) {
         self.cells.retain(keep);
@@ -232,6 +263,17 @@ impl Stack {
         }
         result
     }
+}
+
+/// The bytes of 16 units, as bits.
+fn bytes_of(units: u64) -> u64 {
+    // Spreads the bits to every fourth place, then fills the places between.
+    let mut bits = units;
+    bits = (bits | bits << 24) & 0x0000_00ff_0000_00ff;
+    bits = (bits | bits << 12) & 0x000f_000f_000f_000f;
+    bits = (bits | bits << 6) & 0x0303_0303_0303_0303;
+    bits = (bits | bits << 3) & 0x1111_1111_1111_1111;
+    bits * 0xf
 }
 
 /// Any number of that many bytes.

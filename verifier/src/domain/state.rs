@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bpftime_isa::Reg;
 
-use super::stack::Stack;
+use super::stack::{Stack, Units};
 use super::value::{Id, Kind, Value};
 
 /// Registers and stack of one call.
@@ -215,6 +215,13 @@ impl State {
             if dead(number, value) {
                 *value = Value::uninit();
             }
+        }
+    }
+
+    /// Forgets bytes of the running function's stack that are in none of the units.
+    pub fn keep_stack(&mut self, live: Units) {
+        if self.top().stack.has_beyond(live) {
+            self.top_mut().stack.keep_units(live);
         }
     }
 

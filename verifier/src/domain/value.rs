@@ -167,6 +167,13 @@ impl Value {
         self.kind == other.kind && self.nullable == other.nullable
     }
 
+    /// Whether they also agree in what is known to be in the packet.
+    pub fn same_class(&self, other: &Self) -> bool {
+        let in_packet = matches!(self.kind, Kind::Packet | Kind::PacketMeta);
+        self.same_shape(other)
+            && (!in_packet || (self.range == other.range && self.delta == other.delta))
+    }
+
     /// The kernel's name of the kind, as in `invalid mem access 'scalar'`.
     pub fn kernel_kind(&self) -> &'static str {
         match (self.kind, self.nullable) {

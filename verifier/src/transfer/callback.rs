@@ -77,3 +77,13 @@ fn round(count: &Value) -> Value {
     let last = most.min(MAX_LOOPS).saturating_sub(1);
     Value::scalar(Number::range(Interval::new(0, last)))
 }
+
+/// A call of a function for which the graph has no copy.
+pub(crate) fn runs_already() -> Failure {
+    Failure::new(
+        Code::Recursion,
+        "a function that does not run already, and a frame for it",
+        "it runs already, or all frames are taken",
+        "recursive call",
+    )
+}

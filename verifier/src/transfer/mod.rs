@@ -14,7 +14,7 @@ use crate::domain::value::{Id, Kind, Value};
 use crate::env::Env;
 
 pub(crate) use branch::branch;
-pub(crate) use callback::entered;
+pub(crate) use callback::{entered, runs_already};
 
 /// What the analysis notes beside states.
 #[derive(Clone, Debug, Default)]

@@ -1,0 +1,364 @@
+//! Which bytes of a function's stack may still be read.
+//!
+//! Reads: decoded instructions, [`Structure`], the program's maps. What is not live is forgotten, so
+//! that states which differ only there become one: most of what compilers spill is dead soon. A
+//! mistake here makes bytes unreadable, or numbers of which nothing is known, and a program rejected,
+//! never accepted.
+//!
+//! First, forwards: what registers hold as far as it matters here, above all whether they point into
+//! the function's own frame, and where. Then, backwards: which units of 4 bytes are read before they
+//! are overwritten. A pointer into the frame that is handed to a function or kept in memory, or
+//! whose offset is not known, may read all of the frame.
+
+use bpftime_isa::{
+    AluOp, ArgType, CallTarget, Decoded, Imm64, Instruction, MapDef, Operand, Reg, Width, helper,
+};
+
+use crate::domain::stack::{SIZE, Units};
+use crate::structure::{Function, Index, Structure};
+
+/// Bytes of a unit.
+const UNIT: i64 = 4;
+const ALL: Units = Units::MAX;
+
+/// What a register holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    /// Anything but a pointer into this frame.
+    Other,
+    /// A number.
+    Constant(i64),
+    /// A map by index.
+    Map(u32),
+    /// A pointer into this frame, by offset from `r10`.
+    Frame(i64),
+    /// Possibly a pointer into this frame.
+    FrameSomewhere,
+}
+
+impl Held {
+    fn points_into_frame(self) -> bool {
+        matches!(self, Self::Frame(_) | Self::FrameSomewhere)
+    }
+
+    fn join(self, other: Self) -> Self {
+        if self == other {
+            self
+        } else if self.points_into_frame() || other.points_into_frame() {
+            Self::FrameSomewhere
+        } else {
+            Self::Other
+        }
+    }
+}
+
+type Registers = [Held; 11];
+
+/// For each instruction, the units of its function's frame that may be read from there on.
+pub(crate) fn live_stack(code: &[Decoded], structure: &Structure, maps: &[MapDef]) -> Vec<Units> {
+    let mut live = vec![0; code.len()];
+    for function in &structure.functions {
+        let mut pass = Pass {
+            code,
+            structure,
+            maps,
+            function: *function,
+            kept: false,
+        };
+        let mut held = pass.forwards();
+        if pass.kept {
+            // Now loads may give pointers into the frame.
+            held = pass.forwards();
+        }
+        pass.backwards(&held, &mut live);
+    }
+    live
+}
+
+struct Pass<'a> {
+    code: &'a [Decoded],
+    structure: &'a Structure,
+    maps: &'a [MapDef],
+    function: Function,
+    /// Whether a pointer into the frame is kept in memory somewhere.
+    kept: bool,
+}
+
+/// Where an instruction leads.
+fn falls_through(insn: &Instruction) -> bool {
+    !matches!(insn, Instruction::Exit | Instruction::Jump { .. })
+}
+
+impl Pass<'_> {
+    /// What registers hold before each instruction of the function; nothing if it is not reached.
+    fn forwards(&mut self) -> Vec<Option<Registers>> {
+        let Function { first, end } = self.function;
+        let mut held: Vec<Option<Registers>> = vec![None; (end - first) as usize];
+        let mut entry = [Held::Other; 11];
+        entry[Reg::R10.index()] = Held::Frame(0);
+        held[0] = Some(entry);
+        let mut work = vec![first];
+        while let Some(index) = work.pop() {
+            let at = (index - first) as usize;
+            let Some(mut after) = held[at] else { continue };
+            let insn = &self.code[index as usize].insn;
+            self.step(insn, &mut after);
+            let next = falls_through(insn).then_some(index + 1);
+            let target = self.structure.jump_target(self.code, index);
+            for to in next.into_iter().chain(target) {
+                let Some(place) = held.get_mut((to - first) as usize) else {
+                    continue;
+                };
+                let joined = match place {
+                    None => after,
+                    Some(before) => std::array::from_fn(|reg| before[reg].join(after[reg])),
+                };
+                if *place != Some(joined) {
+                    *place = Some(joined);
+                    work.push(to);
+                }
+            }
+        }
+        held
+    }
+
+    fn step(&mut self, insn: &Instruction, regs: &mut Registers) {
+        let operand = |regs: &Registers, operand: Operand| match operand {
+            Operand::Reg(reg) => regs[reg.index()],
+            Operand::Imm(imm) => Held::Constant(imm.into()),
+        };
+        match *insn {
+            Instruction::Alu {
+                op,
+                width,
+                dst,
+                src,
+            } => {
+                let (left, right) = (regs[dst.index()], operand(regs, src));
+                regs[dst.index()] = arithmetic(op, width, left, right);
+            }
+            Instruction::MovSx { dst, .. } => regs[dst.index()] = Held::Other,
+            Instruction::AddrSpaceCast { dst, src, .. } => {
+                regs[dst.index()] = Held::Other.join(regs[src.index()]);
+            }
+            Instruction::Neg { dst, .. } | Instruction::ByteOrder { dst, .. } => {
+                regs[dst.index()] = Held::Other;
+            }
+            Instruction::LoadImm64 { dst, value } => {
+                regs[dst.index()] = match value {
+                    Imm64::Value(number) => Held::Constant(number as i64),
+                    Imm64::MapIdx(map) => Held::Map(map),
+                    _ => Held::Other,
+                };
+            }
+            Instruction::Load { dst, .. } | Instruction::LoadAcquire { dst, .. } => {
+                regs[dst.index()] = self.loaded();
+            }
+            Instruction::Store { src, .. } => {
+                self.kept |= operand(regs, src).points_into_frame();
+            }
+            Instruction::StoreRelease { src, .. } => {
+                self.kept |= regs[src.index()].points_into_frame();
+            }
+            Instruction::Atomic { src, .. } => {
+                self.kept |= regs[src.index()].points_into_frame();
+                regs[src.index()] = self.loaded().join(regs[src.index()]);
+                regs[0] = self.loaded().join(regs[0]);
+            }
+            Instruction::Call(_) => {
+                let handed = regs[1..=5].iter().any(|held| held.points_into_frame());
+                regs[0] = if handed {
+                    Held::FrameSomewhere
+                } else {
+                    Held::Other
+                };
+                regs[1..=5].fill(Held::Other);
+            }
+            Instruction::LoadPacket { .. } => regs[0..=5].fill(Held::Other),
+            Instruction::Jump { .. }
+            | Instruction::MayGoto { .. }
+            | Instruction::Branch { .. }
+            | Instruction::Exit => {}
+        }
+    }
+
+    fn loaded(&self) -> Held {
+        if self.kept {
+            Held::FrameSomewhere
+        } else {
+            Held::Other
+        }
+    }
+
+    fn backwards(&self, held: &[Option<Registers>], live: &mut [Units]) {
+        let Function { first, end } = self.function;
+        let mut sources: Vec<Vec<Index>> = vec![Vec::new(); (end - first) as usize];
+        for index in first..end {
+            if let Some(target) = self.structure.jump_target(self.code, index) {
+                sources[(target - first) as usize].push(index);
+            }
+        }
+        let effects: Vec<(Units, Units)> = (first..end)
+            .map(|index| match &held[(index - first) as usize] {
+                Some(regs) => self.effect(&self.code[index as usize].insn, regs),
+                None => (0, 0),
+            })
+            .collect();
+        let mut work: Vec<Index> = (first..end).collect();
+        let mut queued = vec![true; (end - first) as usize];
+        while let Some(index) = work.pop() {
+            let at = (index - first) as usize;
+            queued[at] = false;
+            let insn = &self.code[index as usize].insn;
+            let next = (falls_through(insn) && index + 1 < end).then_some(index + 1);
+            let target = self.structure.jump_target(self.code, index);
+            let after = next
+                .into_iter()
+                .chain(target)
+                .fold(0, |units, to| units | live[to as usize]);
+            let (read, overwritten) = effects[at];
+            let before = read | (after & !overwritten);
+            if before == live[index as usize] {
+                continue;
+            }
+            live[index as usize] = before;
+            let above = index.checked_sub(1).filter(|above| *above >= first);
+            for source in sources[at].iter().copied().chain(above) {
+                let place = &mut queued[(source - first) as usize];
+                if !*place {
+                    *place = true;
+                    work.push(source);
+                }
+            }
+        }
+    }
+
+    /// Units that the instruction reads, and those that it overwrites.
+    fn effect(&self, insn: &Instruction, regs: &Registers) -> (Units, Units) {
+        match *insn {
+            Instruction::Load {
+                base, off, size, ..
+            }
+            | Instruction::LoadAcquire {
+                base, off, size, ..
+            } => (
+                reads(regs[base.index()], off.into(), size.bytes().into()),
+                0,
+            ),
+            Instruction::Store {
+                base, off, size, ..
+            }
+            | Instruction::StoreRelease {
+                base, off, size, ..
+            } => match regs[base.index()] {
+                Held::Frame(at) => (0, inside(at + i64::from(off), size.bytes().into())),
+                _ => (0, 0),
+            },
+            Instruction::Atomic { base, off, .. } => (reads(regs[base.index()], off.into(), 8), 0),
+            Instruction::Call(CallTarget::Helper(id)) => (self.helper_reads(id, regs), 0),
+            Instruction::Call(_) => {
+                let handed = regs[1..=5].iter().any(|held| held.points_into_frame());
+                (if handed { ALL } else { 0 }, 0)
+            }
+            _ => (0, 0),
+        }
+    }
+
+    fn helper_reads(&self, id: u32, regs: &Registers) -> Units {
+        let Some(proto) = helper::proto(id) else {
+            return ALL;
+        };
+        let map = match regs[1..=5].iter().find(|held| matches!(held, Held::Map(_))) {
+            Some(Held::Map(map)) => self.maps.get(*map as usize),
+            _ => None,
+        };
+        let mut units = 0;
+        for (position, argument) in proto.args.into_iter().enumerate() {
+            let held = regs[position + 1];
+            if !held.points_into_frame() {
+                continue;
+            }
+            let size = match argument {
+                // Not memory, or memory that is only written.
+                ArgType::None
+                | ArgType::Anything
+                | ArgType::Scalar
+                | ArgType::ConstMapPtr
+                | ArgType::UninitMapValue
+                | ArgType::UninitMem
+                | ArgType::UninitMemOrNull
+                | ArgType::FixedMemWrite(_)
+                | ArgType::Ctx
+                | ArgType::ConstSize
+                | ArgType::ConstSizeOrZero => continue,
+                ArgType::MapKey => map.map(|map| map.key_size),
+                ArgType::MapValue | ArgType::MapValueOrNull => map.map(|map| map.value_size),
+                ArgType::FixedMemRead(size) | ArgType::FixedMemReadWrite(size) => Some(size),
+                ArgType::MemRead
+                | ArgType::MemReadOrNull
+                | ArgType::MemWrite
+                | ArgType::MemWriteOrNull => match regs.get(position + 2) {
+                    Some(Held::Constant(size)) => u32::try_from(*size).ok(),
+                    _ => None,
+                },
+                _ => None,
+            };
+            units |= match size {
+                Some(size) => reads(held, 0, size.into()),
+                None => ALL,
+            };
+        }
+        units
+    }
+}
+
+fn arithmetic(op: AluOp, width: Width, left: Held, right: Held) -> Held {
+    match (op, left, right) {
+        (AluOp::Mov, _, right) if width == Width::W64 => right,
+        (AluOp::Mov, _, Held::Constant(number)) => Held::Constant(i64::from(number as u32)),
+        (AluOp::Mov, ..) => Held::Other,
+        (AluOp::Add, Held::Frame(at), Held::Constant(by)) => Held::Frame(at.wrapping_add(by)),
+        (AluOp::Sub, Held::Frame(at), Held::Constant(by)) => Held::Frame(at.wrapping_sub(by)),
+        _ if left.points_into_frame() || right.points_into_frame() => Held::FrameSomewhere,
+        _ => Held::Other,
+    }
+}
+
+/// Units that an access of so many bytes reads.
+fn reads(base: Held, off: i64, size: i64) -> Units {
+    match base {
+        Held::Frame(at) => {
+            let first = at.saturating_add(off).saturating_add(SIZE as i64);
+            let end = first.saturating_add(size);
+            between(
+                first.div_euclid(UNIT),
+                end.saturating_add(UNIT - 1).div_euclid(UNIT),
+            )
+        }
+        Held::FrameSomewhere => ALL,
+        _ => 0,
+    }
+}
+
+/// Units that lie wholly within so many bytes.
+fn inside(at: i64, size: i64) -> Units {
+    let first = at.saturating_add(SIZE as i64);
+    let end = first.saturating_add(size);
+    between(
+        first.saturating_add(UNIT - 1).div_euclid(UNIT),
+        end.div_euclid(UNIT),
+    )
+}
+
+fn between(first: i64, end: i64) -> Units {
+    let units = SIZE as i64 / UNIT;
+    let (first, end) = (first.clamp(0, units), end.clamp(0, units));
+    if first >= end {
+        return 0;
+    }
+    let below = |end: i64| match end {
+        128.. => ALL,
+        _ => (1 << end) - 1,
+    };
+    below(end) & !below(first)
+}
