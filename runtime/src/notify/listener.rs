@@ -1,14 +1,15 @@
 //! Receives calls and answers them.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use bpftime_abi::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::sys::{errno_of, memory, pidfd};
+use crate::sys::{errno_of, memory, pidfd, process};
 
 /// `SECCOMP_IOCTL_NOTIF_RECV`.
 const RECV: libc::c_ulong = 0xc050_2100;
@@ -37,6 +38,36 @@ pub struct Listener {
     /// Threads of the tool by id, opened once. An entry whose thread has ended fails with
     /// `ESRCH` and is opened again: the number may have been given to another thread.
     threads: RefCell<HashMap<i32, OwnedFd>>,
+    /// The memory of threads that have made calls, by id.
+    memories: RefCell<HashMap<i32, KnownMemory>>,
+}
+
+/// The memory of a thread, opened once.
+#[derive(Debug)]
+struct KnownMemory {
+    /// The thread itself, not its process: while it lives, its id is its own.
+    thread: OwnedFd,
+    memory: Arc<memory::Held>,
+}
+
+impl KnownMemory {
+    /// The memory of the thread with this id; nothing if it may change hands unseen.
+    fn new(tid: i32, memory: &Arc<memory::Held>) -> Option<Self> {
+        // A child between `vfork` and `exec` has its parent's memory, which lives on when the
+        // child gets one of its own.
+        if process::shares_memory_with_parent(tid) {
+            return None;
+        }
+        Some(Self {
+            thread: pidfd::open_thread_itself(tid).ok()?,
+            memory: memory.clone(),
+        })
+    }
+
+    /// Whether it is still the memory of the thread, and the thread still has its id.
+    fn is_current(&self) -> bool {
+        self.memory.is_in_use() && !pidfd::has_exited(&self.thread)
+    }
 }
 
 /// A call that waits for its answer.
@@ -51,7 +82,7 @@ pub struct Call<'a> {
     /// Arguments.
     pub args: [u64; 6],
     /// The memory of its process, opened when it is first written.
-    memory: RefCell<Option<memory::Held>>,
+    memory: OnceCell<Arc<memory::Held>>,
 }
 
 /// What a call is answered with.
@@ -86,6 +117,7 @@ impl Listener {
         Self {
             fd,
             threads: RefCell::default(),
+            memories: RefCell::default(),
         }
     }
 
@@ -112,7 +144,7 @@ impl Listener {
                     tid: notif.pid as i32,
                     number: notif.data.nr.into(),
                     args: notif.data.args,
-                    memory: RefCell::default(),
+                    memory: OnceCell::new(),
                 }));
             }
             let error = io::Error::last_os_error();
@@ -181,20 +213,38 @@ impl Call<'_> {
     /// Writes the tool's memory: that of the process which made the call, and of no other that
     /// has its id when it was killed meanwhile.
     pub fn write(&self, to: u64, bytes: &[u8]) -> Result<(), Errno> {
-        let mut memory = self.memory.borrow_mut();
-        let held = match memory.take() {
-            Some(held) => held,
+        let memory = match self.memory.get() {
+            Some(memory) => memory,
             None => {
-                let opened = memory::Held::open(self.tid);
-                // The thread still waits, so what was opened is its memory.
-                self.check_valid()?;
-                opened.map_err(|_| Errno::EFAULT)?
+                let opened = self.open_memory()?;
+                self.memory.get_or_init(|| opened)
             }
         };
-        memory
-            .insert(held)
-            .write(to, bytes)
-            .map_err(|_| Errno::EFAULT)
+        memory.write(to, bytes).map_err(|_| Errno::EFAULT)
+    }
+
+    fn open_memory(&self) -> Result<Arc<memory::Held>, Errno> {
+        let mut memories = self.listener.memories.borrow_mut();
+        if let Some(known) = memories.get(&self.tid)
+            && known.is_current()
+        {
+            return Ok(known.memory.clone());
+        }
+        let opened = memory::Held::open(self.tid).map(Arc::new);
+        let known = opened
+            .as_ref()
+            .ok()
+            .and_then(|memory| KnownMemory::new(self.tid, memory));
+        // The thread still waits, so what was opened is its own.
+        self.check_valid()?;
+        if memories.len() >= MAX_THREADS {
+            memories.clear();
+        }
+        match known {
+            Some(known) => memories.insert(self.tid, known),
+            None => memories.remove(&self.tid),
+        };
+        opened.map_err(|_| Errno::EFAULT)
     }
 
     /// A copy of a descriptor of the tool's; `EBADF` if it has none of that number.

@@ -51,6 +51,19 @@ impl Held {
         })
     }
 
+    /// Whether some process has the memory; `false` where the kernel cannot tell (before Linux
+    /// 6.11).
+    pub fn is_in_use(&self) -> bool {
+        let mut query = MapQuery {
+            size: size_of::<MapQuery>() as u64,
+            flags: COVERING_OR_NEXT,
+            ..MapQuery::default()
+        };
+        // SAFETY: the kernel reads and writes one structure of the size that it says.
+        let result = unsafe { libc::ioctl(self.maps.as_raw_fd(), QUERY, &raw mut query) };
+        result == 0
+    }
+
     /// Writes all bytes at `to`; `EFAULT` if the process itself could not write one of them, or
     /// has given up this memory.
     pub fn write(&self, to: u64, bytes: &[u8]) -> io::Result<()> {
@@ -105,6 +118,8 @@ impl Held {
 const QUERY: libc::c_ulong = 0xc068_6611;
 /// `PROCMAP_QUERY_VMA_WRITABLE`.
 const WRITABLE: u64 = 2;
+/// `PROCMAP_QUERY_COVERING_OR_NEXT_VMA`.
+const COVERING_OR_NEXT: u64 = 16;
 
 /// `struct procmap_query`.
 #[repr(C)]
@@ -244,7 +259,9 @@ mod tests {
         let mut word = [0; 8];
         read(first, place, &mut word).unwrap();
         assert_eq!(u64::from_le_bytes(word), 2);
+        assert!(held.is_in_use());
         end(first);
+        assert!(!held.is_in_use());
         let Some(second) = child(Some(first)) else {
             eprintln!("skipped: this user may not choose process ids");
             return;

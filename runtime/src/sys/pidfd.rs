@@ -26,10 +26,15 @@ pub fn open_process(pid: i32) -> io::Result<OwnedFd> {
     pidfd_open(pid, 0)
 }
 
+/// A descriptor of a thread by its id. `EINVAL` before Linux 6.9.
+pub fn open_thread_itself(tid: i32) -> io::Result<OwnedFd> {
+    pidfd_open(tid, PIDFD_THREAD)
+}
+
 /// A descriptor of a thread by its id; of its process where the kernel knows no thread
 /// descriptors (threads of one process share their descriptor table unless they ask not to).
 pub fn open_thread(tid: i32) -> io::Result<OwnedFd> {
-    pidfd_open(tid, PIDFD_THREAD).or_else(|_| {
+    open_thread_itself(tid).or_else(|_| {
         let pid = super::process::tgid_of(tid)?;
         pidfd_open(pid, 0)
     })
@@ -42,7 +47,7 @@ pub fn get_fd(pidfd: impl AsFd, fd: i32) -> io::Result<OwnedFd> {
     owned(fd)
 }
 
-/// Whether the process has ended (it may still be a zombie).
+/// Whether the process or thread has ended (it may still be a zombie).
 pub fn has_exited(pidfd: impl AsFd) -> bool {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];

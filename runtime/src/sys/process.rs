@@ -23,6 +23,18 @@ pub fn tgid_of(tid: i32) -> io::Result<i32> {
     first_number(&status_field(tid, "Tgid")?)
 }
 
+/// Whether a thread and its process's parent have one memory, or may have.
+pub fn shares_memory_with_parent(tid: i32) -> bool {
+    /// `KCMP_VM`.
+    const VM: libc::c_int = 1;
+    let Ok(parent) = status_field(tid, "PPid").and_then(|field| first_number::<i32>(&field)) else {
+        return true;
+    };
+    // SAFETY: takes integers. 1 and 2 are the order of two that differ.
+    let order = unsafe { libc::syscall(libc::SYS_kcmp, tid, parent, VM, 0, 0) };
+    !matches!(order, 1 | 2)
+}
+
 /// The real user of a process.
 pub fn uid_of(pid: i32) -> io::Result<u32> {
     first_number(&status_field(pid, "Uid")?)

@@ -120,3 +120,18 @@ pub(crate) fn long_values_take_no_memory_of_the_broker() -> Result<(), Skipped> 
     assert_eq!(tool.code(), Some(0));
     Ok(())
 }
+
+/// What a call gives is written to the process that made it, whatever its id and memory were
+/// before.
+pub(crate) fn answers_reach_who_has_asked() -> Result<(), Skipped> {
+    let stage = Stage::new();
+    stage.program("execs")?;
+    let output = finish(&mut stage.bpftime(&["load", "./execs"]));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "ok\n",
+        "{output:?}"
+    );
+    assert_eq!(output.status.code(), Some(0));
+    Ok(())
+}

@@ -86,6 +86,10 @@ const TESTS: &[(&str, Test)] = &[
         hostile::the_broker_survives_random_calls,
     ),
     (
+        "answers_reach_who_has_asked",
+        lifetime::answers_reach_who_has_asked,
+    ),
+    (
         "long_values_take_no_memory_of_the_broker",
         lifetime::long_values_take_no_memory_of_the_broker,
     ),
