@@ -286,7 +286,12 @@ fn the_first_thread_may_have_ended() {
     let counters = Counters::new();
     let mut stopped = target.stop().expect("stopped");
     let mut hooking = match Hooking::attach(&mut stopped, &image) {
-        Err(error @ Error::Os { what, .. }) if what == "pidfd_getfd" => {
+        Err(
+            error @ Error::Os {
+                what: "pidfd_getfd",
+                ..
+            },
+        ) => {
             println!("skipped: {error}: Linux 6.9 is needed");
             return;
         }
