@@ -50,7 +50,7 @@ impl Internal {
 
 /// Marks an error as one of output that cannot be written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write to standard output: {0}")]
+#[error("cannot write to standard output")]
 pub(crate) struct Unwritable(#[from] pub(crate) std::io::Error);
 
 impl Exit {
