@@ -1,5 +1,7 @@
 //! Where a program is attached, as far as its type does not say it.
 
+pub mod tracepoint;
+
 use crate::context::{CtxField, CtxFieldKind, CtxLayout, Object, ObjectPointer, Pieces};
 use crate::helper::Caller;
 use crate::returns::HookResult;

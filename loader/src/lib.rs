@@ -19,6 +19,7 @@
 //! - `code`: executable sections, functions, source lines
 //! - `core_relo`: CO-RE relocations
 //! - `link`: one program with all that it calls
+//! - [`signature`](mod@signature): what programs are called with whose context is typed by BTF
 //! - [`environment`]: the kernel that programs are loaded for
 //! - [`limits`]: how much of everything is taken
 //! - [`vectors`]: verifier tests as raw instructions, another way to a program
@@ -39,6 +40,7 @@ mod link;
 mod map_fields;
 mod maps;
 pub mod object;
+pub mod signature;
 pub mod vectors;
 
 pub use btf::Btf;
@@ -46,3 +48,4 @@ pub use environment::{Environment, TargetBtf};
 pub use error::LoadError;
 pub use kernel_config::KernelConfig;
 pub use object::{Object, Options, RefusedProgram, UnverifiedProgram};
+pub use signature::signature;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ops::Deref;
 use std::path::Path;
 
-use bpftime_isa::{Hook, MapDef, ProgType, Program, section};
+use bpftime_isa::{Hook, MapDef, ProgType, Program, SectionKind, section};
 
 use crate::btf::Btf;
 use crate::btf::ext::BtfExt;
@@ -12,6 +12,7 @@ use crate::elf::Elf;
 use crate::environment::Environment;
 use crate::link::{FunctionId, Linker};
 use crate::maps::Maps;
+use crate::signature::signature;
 use crate::{LoadError, code, externs, isolate, limits};
 
 /// What to load an object for.
@@ -59,6 +60,18 @@ impl Deref for UnverifiedProgram {
     fn deref(&self) -> &Program {
         &self.program
     }
+}
+
+/// What the section's name says of the place, and what the kernel's types say of that.
+fn hook(kind: &SectionKind<'_>, environment: &Environment) -> Result<Hook, LoadError> {
+    let mut hook = Hook::of_section(kind);
+    if kind.prog_type.is_typed()
+        && let Some(target) = kind.target
+        && let Some(kernel) = environment.target_btf()?
+    {
+        hook.signature = signature(&kernel, kind.prog_type, kind.attach_type, target);
+    }
+    Ok(hook)
 }
 
 /// A program that cannot be linked.
@@ -144,13 +157,17 @@ impl Object {
                 }
             };
             let kind = section::classify(section.name);
+            let hook = match kind {
+                Some(kind) => hook(&kind, environment)?,
+                None => Hook::default(),
+            };
             programs.push(UnverifiedProgram {
                 program: Program {
                     name: name.to_owned(),
                     section: section.name.to_owned(),
                     prog_type: kind.map_or(ProgType::Unspec, |kind| kind.prog_type),
                     attach_type: kind.and_then(|kind| kind.attach_type),
-                    hook: kind.map(|kind| Hook::of_section(&kind)).unwrap_or_default(),
+                    hook,
                     license: license.clone(),
                     insns: linked.insns,
                     maps: linked.maps,

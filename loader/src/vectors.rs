@@ -12,7 +12,9 @@ use std::path::Path;
 use bpftime_abi::map_type::create_flags::{
     BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG,
 };
-use bpftime_isa::{AttachType, Hook, Insn, MapDef, MapField, MapFieldKind, MapType, ProgType, Program};
+use bpftime_isa::{
+    AttachType, Hook, Insn, MapDef, MapField, MapFieldKind, MapType, ProgType, Program,
+};
 use flate2::read::GzDecoder;
 use serde::Deserialize;
 

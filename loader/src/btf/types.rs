@@ -256,6 +256,14 @@ impl<'a> Type<'a> {
             })
     }
 
+    /// Of a `FuncProto`: names and types of the parameters.
+    pub(crate) fn named_params(&self) -> impl Iterator<Item = (u32, u32)> + use<'a> {
+        let proto = self.kind == Kind::FuncProto;
+        self.entries(2)
+            .filter(move |_| proto)
+            .map(|[name, ty, _]| (name, ty))
+    }
+
     /// Of a `FuncProto`: types of the parameters.
     pub(crate) fn params(&self) -> impl Iterator<Item = u32> + use<'a> {
         let proto = self.kind == Kind::FuncProto;

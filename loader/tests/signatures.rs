@@ -1,0 +1,208 @@
+//! What programs are called with that are attached to tracepoints and iterators, compared with the running
+//! kernel for all of them. Needs Linux 6.18 and the privilege to load programs; says so and skips
+//! otherwise.
+
+use std::collections::BTreeMap;
+
+use bpftime_isa::{AttachType, CtxFieldKind, Object, ProgType};
+use bpftime_loader::{Btf, signature};
+
+const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+const TYPEDEF: u32 = 8;
+const FUNC: u32 = 12;
+
+/// The beginning of `union bpf_attr` for `BPF_PROG_LOAD`.
+#[repr(C)]
+#[derive(Default)]
+struct ProgLoad {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+    prog_name: [u8; 16],
+    prog_ifindex: u32,
+    expected_attach_type: u32,
+    btf: [u64; 4],
+    line_info_cnt: u32,
+    attach_btf_id: u32,
+}
+
+/// Loads `r2 = *(u64 *)(r1 + offset); r0 = 0; exit`: what the kernel says of `r2`, or its log.
+fn read_word(attach_type: AttachType, attach_btf_id: u32, offset: u8) -> Result<String, String> {
+    let code = [
+        [0x79, 0x12, offset, 0, 0, 0, 0, 0],
+        [0xb7, 0, 0, 0, 0, 0, 0, 0],
+        [0x95, 0, 0, 0, 0, 0, 0, 0],
+    ];
+    let mut log = vec![0u8; 1 << 14];
+    let attributes = ProgLoad {
+        prog_type: ProgType::Tracing as u32,
+        insn_cnt: 3,
+        insns: code.as_ptr() as u64,
+        license: c"GPL".as_ptr() as u64,
+        log_level: 2,
+        log_size: log.len() as u32,
+        log_buf: log.as_mut_ptr() as u64,
+        expected_attach_type: attach_type.0,
+        attach_btf_id,
+        ..ProgLoad::default()
+    };
+    // SAFETY: every address in the attributes is of a buffer that outlives the call and has the length
+    // given beside it; the kernel writes only to the log.
+    let fd = unsafe {
+        let size = size_of::<ProgLoad>();
+        libc::syscall(libc::SYS_bpf, 5, &raw const attributes, size)
+    };
+    let end = log.iter().position(|byte| *byte == 0).unwrap_or(0);
+    let log = String::from_utf8_lossy(&log[..end]).into_owned();
+    if fd < 0 {
+        return Err(log);
+    }
+    // SAFETY: the descriptor was just made and is closed once.
+    unsafe { libc::close(fd as i32) };
+    let after = log.replace("R2_w=", "R2=");
+    let said = after.split("R2=").nth(1).unwrap_or_default();
+    Ok(said
+        .split(['(', '\n', ' '])
+        .next()
+        .unwrap_or_default()
+        .into())
+}
+
+/// Numbers by kind and name, of typedefs and functions.
+fn named_types(bytes: &[u8]) -> BTreeMap<(u32, String), u32> {
+    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    let header = word(4) as usize;
+    let (mut at, strings) = (header + word(8) as usize, header + word(16) as usize);
+    let end = at + word(12) as usize;
+    let mut found = BTreeMap::new();
+    for id in 1.. {
+        if at >= end {
+            break;
+        }
+        let (name, info) = (strings + word(at) as usize, word(at + 4));
+        let (kind, count) = (info >> 24 & 0x1f, info as usize & 0xffff);
+        if matches!(kind, TYPEDEF | FUNC) {
+            let name = bytes[name..].split(|byte| *byte == 0).next().expect("text");
+            let name = String::from_utf8_lossy(name).into_owned();
+            found.entry((kind, name)).or_insert(id);
+        }
+        at += 12
+            + match kind {
+                1 | 14 | 17 => 4,
+                3 => 12,
+                4 | 5 | 15 | 19 => 12 * count,
+                6 | 13 => 8 * count,
+                _ => 0,
+            };
+    }
+    found
+}
+
+/// The kernel's types and their numbers, if it can be asked.
+fn kernel() -> Option<(Btf, BTreeMap<(u32, String), u32>)> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    if !release.starts_with("6.18.") {
+        println!("skipped: the rules are those of Linux 6.18, this is {release:?}");
+        return None;
+    }
+    let Ok(bytes) = std::fs::read(VMLINUX) else {
+        println!("skipped: {VMLINUX} cannot be read");
+        return None;
+    };
+    let types = named_types(&bytes);
+    let some = types.get(&(TYPEDEF, "btf_trace_sched_switch".into()))?;
+    if let Err(log) = read_word(AttachType::TRACE_RAW_TP, *some, 0) {
+        println!("skipped: the kernel lets us load no program ({log})");
+        return None;
+    }
+    Some((Btf::parse(bytes).expect("the kernel's types"), types))
+}
+
+/// Compares all words of what the programs are called with, and gives how many pointers there were.
+fn compare(
+    btf: &Btf,
+    attach_type: AttachType,
+    target: &str,
+    id: u32,
+    wrong: &mut Vec<String>,
+) -> usize {
+    let signature = signature(btf, ProgType::Tracing, Some(attach_type), target);
+    let signature = signature.expect("a signature");
+    let layout = signature.layout();
+    let mut pointers = 0;
+    for offset in (0..96).step_by(8) {
+        let ours = layout.readable(offset, 8).map(|field| match field.kind {
+            CtxFieldKind::Object(to) => match (to.object, to.nullable) {
+                (Object::Typed { trusted: true, .. }, false) => "trusted_ptr_",
+                (Object::Typed { trusted: true, .. }, true) => "trusted_ptr_or_null_",
+                (Object::Typed { trusted: false, .. }, true) => "ptr_or_null_",
+                _ => "another object",
+            },
+            CtxFieldKind::Scalar => "scalar",
+            _ => "something else",
+        });
+        let kernel = read_word(attach_type, id, offset as u8);
+        let same = match (&kernel, ours) {
+            (Err(_), None) => true,
+            (Ok(said), Some("scalar")) => {
+                // Memory that the kernel knows the size of is a number here.
+                said == "scalar" || (attach_type == AttachType::TRACE_ITER && said.contains("buf"))
+            }
+            (Ok(said), Some("trusted_ptr_")) => {
+                said.starts_with("trusted_ptr_") && !said.contains("_or_null_")
+            }
+            // Of iterators, the kernel knows which are never null.
+            (Ok(said), Some("trusted_ptr_or_null_")) => {
+                said.starts_with("trusted_ptr_or_null_")
+                    || (attach_type == AttachType::TRACE_ITER && said.starts_with("trusted_ptr_"))
+            }
+            (Ok(said), Some("ptr_or_null_")) => said.starts_with("ptr_or_null_"),
+            _ => false,
+        };
+        pointers += usize::from(ours.is_some_and(|ours| ours.contains("ptr")));
+        if !same {
+            wrong.push(format!("{target} at {offset}: {ours:?}, kernel {kernel:?}"));
+        }
+    }
+    pointers
+}
+
+#[test]
+fn tracepoints_are_called_with_what_the_kernel_says() {
+    let Some((btf, types)) = kernel() else { return };
+    let mut wrong = Vec::new();
+    let mut pointers = 0;
+    for ((kind, name), id) in &types {
+        if *kind == TYPEDEF
+            && let Some(target) = name.strip_prefix("btf_trace_")
+        {
+            pointers += compare(&btf, AttachType::TRACE_RAW_TP, target, *id, &mut wrong);
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(pointers > 500, "only {pointers} pointers");
+}
+
+#[test]
+fn iterators_are_called_with_what_the_kernel_says() {
+    let Some((btf, types)) = kernel() else { return };
+    let mut wrong = Vec::new();
+    let mut iterators = 0;
+    for ((kind, name), id) in &types {
+        if *kind == FUNC
+            && let Some(target) = name.strip_prefix("bpf_iter_")
+            && read_word(AttachType::TRACE_ITER, *id, 0).is_ok()
+        {
+            compare(&btf, AttachType::TRACE_ITER, target, *id, &mut wrong);
+            iterators += 1;
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(iterators > 10, "only {iterators} iterators");
+}
