@@ -112,6 +112,8 @@ pub(super) struct ControlMemory {
     pub(super) place: ImagePlace,
     /// It was made for this process, not for one that this one was forked from.
     pub(super) owned: bool,
+    /// Process id of who made it.
+    pub(super) guardian: i32,
 }
 
 impl ControlMemory {
@@ -158,6 +160,7 @@ impl ControlMemory {
             } else {
                 ImagePlace::NOWHERE
             },
+            guardian: half(offset_of!(ControlPage, guardian)) as i32,
             owned: half(offset_of!(ControlPage, pid)) == target.pid() as u32
                 && word(offset_of!(ControlPage, start_time)) == target.start_time(),
         }))

@@ -36,7 +36,7 @@ pub use hooks::{Link, LinkSpec, When};
 pub use image::{Image, ImageError};
 pub use programs::ProgramSpec;
 pub use site::Module;
-pub use undo::{Detached, detach};
+pub use undo::{Detached, detach, guardian};
 
 use control::{CONTROL_LEN, ControlMemory, ImagePlace};
 use hooks::Hook;
@@ -122,6 +122,7 @@ impl Injection {
                 address: control,
                 place,
                 owned: true,
+                guardian: std::process::id() as i32,
             },
             control_file,
             dispatchers: Dispatchers::new(image.header(), base),

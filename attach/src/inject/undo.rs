@@ -36,6 +36,20 @@ pub struct Detached {
     pub confined: bool,
 }
 
+/// Process id of who says in the control memory that the process is its target; it may have ended. (A
+/// process can write anything there.)
+pub fn guardian(target: &Target) -> Result<Option<i32>> {
+    let maps = target.maps()?;
+    for address in ControlMemory::mapped(&maps) {
+        if let Ok(Some(control)) = ControlMemory::open(target, address)
+            && control.owned
+        {
+            return Ok(Some(control.guardian));
+        }
+    }
+    Ok(None)
+}
+
 /// Undoes everything in a process that runs.
 pub fn detach(target: &Target) -> Result<Detached> {
     let maps = target.maps()?;

@@ -208,11 +208,12 @@ impl Maps {
     }
 
     /// Addresses of the byte at `offset` of `file` in executable mappings; more than one if the
-    /// file is mapped more than once (`dlmopen`, a loader that loads itself).
+    /// file is mapped more than once (`dlmopen`, a loader that loads itself). Shared mappings are left
+    /// out, as the kernel's uprobes do: what is written there may be seen by others.
     pub fn code_addresses(&self, file: FileId, offset: u64) -> Vec<u64> {
         self.of_file(file)
             .into_iter()
-            .filter(|m| m.execute && offset >= m.offset && offset - m.offset < m.len())
+            .filter(|m| m.execute && !m.shared && offset >= m.offset && offset - m.offset < m.len())
             .map(|m| m.start + (offset - m.offset))
             .collect()
     }
@@ -318,6 +319,19 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsysca
         assert_eq!(maps.code_addresses(file, 0x1010), [0x55d0c0a00010]);
         assert!(maps.code_addresses(file, 0x3000).is_empty());
         assert!(maps.code_addresses(file, 0xfff).is_empty());
+    }
+
+    #[test]
+    fn shared_mappings_are_no_place_for_probes() {
+        let file = FileId {
+            device: libc::makedev(0xfd, 1),
+            inode: 7,
+        };
+        for (mode, count) in [("r-xp", 1), ("r-xs", 0), ("rwxs", 0)] {
+            let text = format!("10000-20000 {mode} 00000000 fd:01 7 /lib/x\n");
+            let maps = Maps::parse(1, text.as_bytes()).expect("well formed");
+            assert_eq!(maps.code_addresses(file, 0x10).len(), count, "{mode}");
+        }
     }
 
     #[test]

@@ -114,6 +114,10 @@ static void *futex(void *unused)
 	return NULL;
 }
 
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+
 static int epoll_fd, datagrams[2];
 
 /* Without a signal handler these have no reason to give EINTR. */
@@ -162,7 +166,7 @@ static void *interrupted(void *unused)
 	sigset_t all, most;
 	timer_t timer;
 	(void)unused;
-	notify._sigev_un._tid = (int)syscall(SYS_gettid);
+	notify.sigev_notify_thread_id = (int)syscall(SYS_gettid);
 	sigfillset(&all);
 	most = all;
 	sigdelset(&most, SIGUSR1);
