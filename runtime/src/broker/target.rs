@@ -285,3 +285,29 @@ impl Target {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn a_guardian_that_does_not_read_is_ended() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let guardian = Command::new("sleep").arg("600").spawn().unwrap();
+        let target = Arc::new(Target::new(1, 1, false, 0, ours).unwrap());
+        let listening = target.clone();
+        let listener =
+            std::thread::spawn(move || listening.listen(guardian, &TracePipe::default()));
+        let begun = Instant::now();
+        let question = ToGuardian::Query { generation: 1 };
+        let told = (0..1_000_000).take_while(|_| target.send(&question, &[]).is_ok());
+        assert!(told.count() > 100);
+        listener.join().unwrap();
+        assert!(begun.elapsed() < 5 * DEAF, "{:?}", begun.elapsed());
+        assert!(target.has_ended() && target.was_lost());
+        drop(theirs);
+    }
+}
