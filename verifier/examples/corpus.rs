@@ -11,8 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use bpftime_abi::{Capabilities, MapType};
-use bpftime_isa::{AttachType, ProgType, Program, helper};
+use bpftime_isa::{AttachType, ProgType, Program};
 use bpftime_loader::Object;
 use bpftime_verifier::{Options, verify};
 
@@ -140,15 +139,6 @@ fn cpu_time() -> Duration {
     Duration::from_nanos(nanoseconds.unwrap_or_default())
 }
 
-fn all_capabilities() -> Capabilities {
-    let helpers = helper::PROTOS
-        .iter()
-        .fold(Capabilities::NONE, |all, proto| all.with_helper(proto.id));
-    MapType::ALL
-        .iter()
-        .fold(helpers, |all, map_type| all.with_map_type(*map_type))
-}
-
 fn typed(mut program: Program, known: Option<&Known>) -> Program {
     let Some(known) = known else { return program };
     if program.license.is_empty() {
@@ -170,7 +160,7 @@ fn typed(mut program: Program, known: Option<&Known>) -> Program {
 fn main() {
     let arguments = arguments();
     let known = arguments.table.as_deref().map(table).unwrap_or_default();
-    let options = Options::new(all_capabilities());
+    let options = Options::linux();
     let mut measured: Vec<Measured> = Vec::new();
     let mut counts: BTreeMap<(String, &str), usize> = BTreeMap::new();
     let mut codes: BTreeMap<String, usize> = BTreeMap::new();

@@ -72,6 +72,17 @@ fn analyse(
         let failure = Failure::new(fault.code, fault.needed, fault.known, fault.kernel_message);
         reject(program, code, fault.index, failure)
     })?;
+    if options.target == crate::options::Target::Linux6_18
+        && let Some(index) = structure.unreachable(code)
+    {
+        return Err(plain(
+            index,
+            Code::Unreachable,
+            "instructions that something leads to",
+            "nothing leads to this one",
+            &format!("unreachable insn {}", code[index as usize].slot),
+        ));
+    }
     let Some(env) = Env::new(program, options) else {
         return Err(plain(
             0,

@@ -42,6 +42,7 @@ codes! {
     JumpIntoWide = "jump-into-wide", "A jump leads into the second half of a 64-bit load.";
     JumpAcrossFunctions = "jump-across-functions", "A jump leads into another function.";
     FallsOff = "falls-off", "A function does not end with an exit or a jump.";
+    Unreachable = "unreachable", "Nothing leads to an instruction, which Linux refuses.";
     Recursion = "recursion", "A function calls itself, directly or not.";
     CallDepth = "call-depth", "Calls nest too deeply.";
     StackDepth = "stack-depth", "The frames of a chain of calls need too much stack.";
@@ -120,6 +121,7 @@ impl Rejection {
             | Code::JumpIntoWide
             | Code::JumpAcrossFunctions
             | Code::FallsOff
+            | Code::Unreachable
             | Code::Recursion
             | Code::UnsupportedInstruction
             | Code::UnsupportedCall

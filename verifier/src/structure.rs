@@ -117,6 +117,30 @@ impl Structure {
         taken
     }
 
+    /// The first instruction that no jump, call or taken address leads to.
+    pub(crate) fn unreachable(&self, code: &[Decoded]) -> Option<Index> {
+        let mut reached = vec![false; code.len()];
+        let mut work = vec![0];
+        while let Some(index) = work.pop() {
+            let Some(seen) = reached.get_mut(index as usize) else {
+                continue;
+            };
+            if std::mem::replace(seen, true) {
+                continue;
+            }
+            let insn = &code[index as usize].insn;
+            if !matches!(insn, Instruction::Exit | Instruction::Jump { .. }) {
+                work.push(index + 1);
+            }
+            let delta = call_delta(insn)
+                .or_else(|| taken_delta(insn))
+                .or_else(|| jump_delta(insn));
+            work.extend(delta.and_then(|delta| self.target(code, index, delta).ok()));
+        }
+        let first = reached.iter().position(|reached| !reached)?;
+        Some(first as Index)
+    }
+
     /// Which function holds the instruction.
     pub(crate) fn function_of(&self, index: Index) -> usize {
         self.functions

@@ -8,7 +8,7 @@
 mod common;
 
 use bpftime_isa::{MapDef, MapType, ProgType, asm};
-use bpftime_verifier::verify;
+use bpftime_verifier::{options::Target, verify};
 
 fn run(text: &str) -> (usize, Vec<String>) {
     let mut failures = Vec::new();
@@ -46,11 +46,16 @@ fn run(text: &str) -> (usize, Vec<String>) {
         count += 1;
         let mut options = common::options();
         options.budget.max_steps = 50_000;
+        if !verdict.ends_with(" linux") {
+            options.target = Target::Bpftime;
+        }
         if verdict.ends_with(" strict") {
             options.allow_ptr_leaks = false;
             options.allow_uninit_stack = false;
         }
-        let wanted = verdict.trim_end_matches(" strict");
+        let wanted = verdict
+            .trim_end_matches(" strict")
+            .trim_end_matches(" linux");
         let result = verify(common::program(prog_type, insns, maps), &options);
         let got = match &result {
             Ok(_) => "accept".to_owned(),

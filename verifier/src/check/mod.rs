@@ -16,6 +16,7 @@ use crate::diagnostic::Code;
 use crate::domain::state::State;
 use crate::domain::value::{Kind, Value};
 use crate::env::Env;
+use crate::options::Target;
 
 pub(crate) use call::{ARGUMENT_REGS, map_argument, memory_arguments};
 pub(crate) use region::MemoryArgument;
@@ -200,6 +201,15 @@ fn arithmetic(
     };
     match op {
         AluOp::Add => {}
+        AluOp::Sub
+            if matches!(left.kind, Kind::Stack { .. })
+                && env.options.target == Target::Linux6_18 =>
+        {
+            return refuse(
+                "addition on a stack pointer, as some of the kernel's compilers need it",
+                format!("R{number} subtraction from stack pointer prohibited"),
+            );
+        }
         AluOp::Sub if left.may_be_pointer() => {}
         AluOp::Sub => {
             return refuse(
