@@ -4,6 +4,7 @@
 //! - `driver`: explores what code does on them
 //! - `shape`: what the domains' functions return, as terms
 //! - `solve`: questions to z3
+//! - `integers`: terms as integers, for questions that are easier so
 //! - [`machine`]: what claims are written in
 //! - [`symbolic`], [`replay`]: the machines on which they are proved, and tried with numbers
 //! - [`spec`]: what it means to be in an abstract value
@@ -14,6 +15,7 @@
 pub mod broken;
 pub mod claims;
 mod driver;
+mod integers;
 pub mod machine;
 pub mod replay;
 pub mod report;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use z3::ast::{BV, Bool};
 use z3::{Params, SatResult, Solver};
 
+use crate::integers::Integers;
 use crate::machine::Truth;
 use crate::term::{Op, Prop, node};
 
@@ -30,13 +31,17 @@ pub(crate) struct Oracle {
     asts: HashMap<u32, Ast>,
     paths: Solver,
     asserted: Vec<Prop>,
+    integers: Integers,
     limit: u32,
     /// Questions asked.
     pub(crate) asked: u64,
 }
 
 /// z3's resource units for a question of which way is possible. Giving up is harmless: both are.
-const PATH_LIMIT: u32 = 2_000_000;
+const PATH_LIMIT: u32 = 1_000_000;
+
+/// As [`PATH_LIMIT`] for a question about integers; it is asked as one of bit vectors next.
+const INTEGERS_LIMIT: u32 = 20_000_000;
 
 impl Oracle {
     /// `limit` in z3's resource units, for each question that matters.
@@ -47,6 +52,7 @@ impl Oracle {
             asts: HashMap::new(),
             paths,
             asserted: Vec::new(),
+            integers: Integers::default(),
             limit,
             asked: 0,
         }
@@ -54,6 +60,9 @@ impl Oracle {
 
     /// Whether the path can be gone on with.
     pub(crate) fn possible(&mut self, path: &[Prop], next: Prop) -> bool {
+        if let Some(possible) = self.satisfiable(path, next, PATH_LIMIT) {
+            return possible;
+        }
         let common = path
             .iter()
             .zip(&self.asserted)
@@ -72,7 +81,9 @@ impl Oracle {
         self.asked += 1;
         self.paths.push();
         self.paths.assert(&ast);
+        let t0 = std::time::Instant::now();
         let answer = self.paths.check();
+        if t0.elapsed().as_millis() > 200 { eprintln!("path {answer:?} {:?}", t0.elapsed()); }
         self.paths.pop(1);
         answer != SatResult::Unsat
     }
@@ -82,6 +93,9 @@ impl Oracle {
         if claimed.as_literal() == Some(true) {
             return Answer::Always;
         }
+        if self.satisfiable(path, claimed.negation(), INTEGERS_LIMIT) == Some(false) {
+            return Answer::Always;
+        }
         let solver = Solver::new_for_logic("QF_BV").expect("z3 knows QF_BV");
         limited(&solver, self.limit);
         for prop in path {
@@ -89,7 +103,10 @@ impl Oracle {
         }
         solver.assert(self.truth(claimed.negation()));
         self.asked += 1;
-        match solver.check() {
+        let t0 = std::time::Instant::now();
+        let answer = solver.check();
+        if t0.elapsed().as_millis() > 200 { eprintln!("always {answer:?} {:?}", t0.elapsed()); }
+        match answer {
             SatResult::Unsat => Answer::Always,
             SatResult::Unknown => Answer::Unknown,
             SatResult::Sat => {
@@ -101,6 +118,31 @@ impl Oracle {
                 };
                 Answer::Not(inputs.iter().map(value).collect())
             }
+        }
+    }
+
+    /// Whether all of these can hold, as a question about integers; `None` if that is not known.
+    /// What is not arithmetic is left out: that they cannot hold is sure nevertheless.
+    fn satisfiable(&mut self, path: &[Prop], last: Prop, limit: u32) -> Option<bool> {
+        let last = self.integers.truth(last)?;
+        let solver = Solver::new();
+        limited(&solver, limit);
+        let mut whole = true;
+        for prop in path {
+            match self.integers.truth(*prop) {
+                Some(ast) => solver.assert(ast),
+                None => whole = false,
+            }
+        }
+        for known in self.integers.known() {
+            solver.assert(known);
+        }
+        solver.assert(last);
+        self.asked += 1;
+        match solver.check() {
+            SatResult::Unsat => Some(false),
+            SatResult::Sat if whole => Some(true),
+            SatResult::Sat | SatResult::Unknown => None,
         }
     }
 

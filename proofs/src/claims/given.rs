@@ -33,7 +33,17 @@ pub(crate) fn interval<W: SpecWord, M: Machine<W>>(m: &mut M) -> Interval<W> {
 
 /// Any interval and a number in it.
 pub(crate) fn interval_and<W: SpecWord, M: Machine<W>>(m: &mut M) -> (Interval<W>, W) {
-    let (i, x) = (interval(m), m.wide());
-    m.assume(spec::in_interval(i, x));
-    (i, x)
+    let x = m.wide();
+    (interval_around(m, x), x)
+}
+
+/// Any interval that contains the number: so far below it, and so far above. Written like this,
+/// z3 has no differences to take.
+pub(crate) fn interval_around<W: SpecWord, M: Machine<W>>(m: &mut M, x: W) -> Interval<W> {
+    let (below, above) = (m.wide(), m.wide());
+    m.assume(below.at_most(below.add(above)));
+    Interval {
+        lo: x.sub(below),
+        hi: x.add(above),
+    }
 }

@@ -3,7 +3,7 @@
 use bpftime_verifier::domain::bits::BitVec;
 use bpftime_verifier::domain::interval::Interval;
 
-use super::given::{interval, interval_and};
+use super::given::{interval, interval_and, interval_around};
 use super::{Claim, claim};
 use crate::machine::{Machine, SpecWord, Truth};
 use crate::spec::in_interval;
@@ -90,8 +90,8 @@ pub(super) fn claims() -> Vec<Claim> {
             m.show("contains the second", in_interval(join, y));
         }),
         claim!("interval", "meet", FULL, cuts: false, |m, W| {
-            let ((a, x), b) = (interval_and(m), interval(m));
-            m.assume(in_interval(b, x));
+            let (a, x) = interval_and(m);
+            let b = interval_around(m, x);
             match a.meet(b) {
                 Some(meet) => m.show("contains", in_interval(meet, x)),
                 None => m.show("not empty", is::<W>(false)),

@@ -113,6 +113,13 @@ pub fn run() -> Result<(), Failure> {
         Ok(voice) => voice,
         Err(error) => return fail(&stream, error.to_string()),
     };
+    // A process that cannot be opened is refused below.
+    if !starting
+        && let Ok(target) = Target::open(pid)
+        && let Err(sentence) = undo::wait_for_other_guardian(&target)
+    {
+        return fail(&stream, sentence);
+    }
     let inside = Inside::new(image, target_id, cpus, leases, voice.clone());
     let mut guardian = Guardian {
         stream,

@@ -80,6 +80,12 @@ pub fn is_running(pid: i32) -> bool {
     }
 }
 
+/// Whether the process runs as a guardian. The broker starts it with this word.
+pub fn is_guardian(pid: i32) -> bool {
+    let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    is_running(pid) && words.split(|byte| *byte == 0).nth(1) == Some(b"guardian")
+}
+
 /// Whether some process traces this one.
 pub fn is_traced(pid: i32) -> bool {
     status_field(pid, "TracerPid").is_ok_and(|tracer| tracer != "0")

@@ -104,3 +104,37 @@ pub(crate) fn a_process_without_its_first_thread_is_alive() -> Result<(), Skippe
     assert_eq!(victim.code(), Some(0));
     Ok(())
 }
+
+/// Two brokers do not take a process away from each other.
+pub(crate) fn a_process_has_one_guardian_of_all_brokers() -> Result<(), Skipped> {
+    let stage = Stage::new();
+    stage.object("prints")?;
+    stage.program("counts")?;
+    stage.program("calls_malloc")?;
+    let mut victim = Talk::start(stage.command("./calls_malloc").args(["1", "1"]));
+    let pid = victim.line();
+    let arguments = [
+        "load",
+        "./counts",
+        "prints.bpf.o",
+        &pid,
+        "libc.so.6",
+        "malloc",
+    ];
+    let mut tool = Talk::start(&mut stage.bpftime(&arguments));
+    assert_eq!(tool.line(), "ready");
+    let other = stage.path().join("run/other");
+    for command in ["attach", "detach"] {
+        let mut command = stage.bpftime(&[command, &pid]);
+        let output = finish(command.env("BPFTIME_RUNTIME_DIR", &other));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("is attached by another broker"), "{said}");
+    }
+    wait_for(&stage, &pid, "1 attached");
+    victim.poke();
+    assert_eq!(victim.line(), "done");
+    assert_eq!(ask(&mut tool), "1");
+    assert_eq!(tool.code(), Some(0));
+    assert_eq!(victim.code(), Some(0));
+    Ok(())
+}

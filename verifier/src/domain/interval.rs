@@ -20,11 +20,13 @@ impl<B: BitVec> Interval<B> {
     /// From `lo` upwards to `hi`.
     #[inline]
     pub fn new(lo: B, hi: B) -> Self {
-        if hi.add(B::one()).same(lo) {
-            Self::full()
-        } else {
-            Self { lo, hi }
-        }
+        B::apart(move || {
+            if hi.add(B::one()).same(lo) {
+                Self::full()
+            } else {
+                Self { lo, hi }
+            }
+        })
     }
 
     /// All numbers.
@@ -72,77 +74,89 @@ impl<B: BitVec> Interval<B> {
     /// Whether every number of `self` is one of `other`'s.
     #[inline]
     pub fn is_subset(self, other: Self) -> bool {
-        let from = self.lo.sub(other.lo);
-        let to = self.hi.sub(other.lo);
-        other.is_full() || (!self.is_full() && from.ule(to) && to.ule(other.span()))
+        B::apart(move || {
+            let from = self.lo.sub(other.lo);
+            let to = self.hi.sub(other.lo);
+            other.is_full() || (!self.is_full() && from.ule(to) && to.ule(other.span()))
+        })
     }
 
     /// Least and greatest number, unsigned.
     #[inline]
     pub fn unsigned(self) -> (B, B) {
-        if self.lo.ule(self.hi) {
-            (self.lo, self.hi)
-        } else {
-            (B::zero(), B::ones())
-        }
+        B::apart(move || {
+            if self.lo.ule(self.hi) {
+                (self.lo, self.hi)
+            } else {
+                (B::zero(), B::ones())
+            }
+        })
     }
 
     /// Least and greatest number, signed.
     #[inline]
     pub fn signed(self) -> (B, B) {
-        if self.lo.sle(self.hi) {
-            (self.lo, self.hi)
-        } else {
-            (B::signed_min(), B::signed_max())
-        }
+        B::apart(move || {
+            if self.lo.sle(self.hi) {
+                (self.lo, self.hi)
+            } else {
+                (B::signed_min(), B::signed_max())
+            }
+        })
     }
 
     /// An arc that holds both, as short as can be.
     pub fn join(self, other: Self) -> Self {
-        if self.is_subset(other) {
-            return other;
-        }
-        if other.is_subset(self) {
-            return self;
-        }
-        let forward = Self::new(self.lo, other.hi);
-        let backward = Self::new(other.lo, self.hi);
-        let forward_fits = self.is_subset(forward) && other.is_subset(forward);
-        let backward_fits = self.is_subset(backward) && other.is_subset(backward);
-        match (forward_fits, backward_fits) {
-            (true, true) if backward.span().ult(forward.span()) => backward,
-            (true, _) => forward,
-            (false, true) => backward,
-            (false, false) => Self::full(),
-        }
+        B::apart(move || {
+            if self.is_subset(other) {
+                return other;
+            }
+            if other.is_subset(self) {
+                return self;
+            }
+            let forward = Self::new(self.lo, other.hi);
+            let backward = Self::new(other.lo, self.hi);
+            let forward_fits = self.is_subset(forward) && other.is_subset(forward);
+            let backward_fits = self.is_subset(backward) && other.is_subset(backward);
+            match (forward_fits, backward_fits) {
+                (true, true) if backward.span().ult(forward.span()) => backward,
+                (true, _) => forward,
+                (false, true) => backward,
+                (false, false) => Self::full(),
+            }
+        })
     }
 
     /// An arc that holds what is in both, or `None` if nothing is. Where two arcs are left, the
     /// shorter operand stands for both.
     pub fn meet(self, other: Self) -> Option<Self> {
-        if self.is_subset(other) {
-            return Some(self);
-        }
-        if other.is_subset(self) {
-            return Some(other);
-        }
-        match (self.contains(other.lo), other.contains(self.lo)) {
-            (false, false) => None,
-            (true, true) if self.span().ult(other.span()) => Some(self),
-            (true, true) => Some(other),
-            (false, true) => Some(Self::new(self.lo, other.hi)),
-            (true, false) => Some(Self::new(other.lo, self.hi)),
-        }
+        B::apart(move || {
+            if self.is_subset(other) {
+                return Some(self);
+            }
+            if other.is_subset(self) {
+                return Some(other);
+            }
+            match (self.contains(other.lo), other.contains(self.lo)) {
+                (false, false) => None,
+                (true, true) if self.span().ult(other.span()) => Some(self),
+                (true, true) => Some(other),
+                (false, true) => Some(Self::new(self.lo, other.hi)),
+                (true, false) => Some(Self::new(other.lo, self.hi)),
+            }
+        })
     }
 
     /// `a + b`.
     #[inline]
     pub fn add(self, other: Self) -> Self {
-        let span = self.span().add(other.span());
-        if span.ult(self.span()) {
-            return Self::full();
-        }
-        Self::new(self.lo.add(other.lo), self.hi.add(other.hi))
+        B::apart(move || {
+            let span = self.span().add(other.span());
+            if span.ult(self.span()) {
+                return Self::full();
+            }
+            Self::new(self.lo.add(other.lo), self.hi.add(other.hi))
+        })
     }
 
     /// `a - b`.
@@ -159,90 +173,100 @@ impl<B: BitVec> Interval<B> {
 
     /// `a * b`: exact ends where no product overflows, unsigned or signed.
     pub fn mul(self, other: Self) -> Self {
-        let (a_lo, a_hi) = self.unsigned();
-        let (b_lo, b_hi) = other.unsigned();
-        if b_hi.same(B::zero()) || a_hi.ule(B::ones().udiv(b_hi)) {
-            return Self::new(a_lo.mul(b_lo), a_hi.mul(b_hi));
-        }
-        let half = B::one().shl(B::constant(u64::from(B::BITS / 2 - 1)));
-        let small = |x: B| half.neg().sle(x) && x.slt(half);
-        let (a_lo, a_hi) = self.signed();
-        let (b_lo, b_hi) = other.signed();
-        if small(a_lo) && small(a_hi) && small(b_lo) && small(b_hi) {
-            let products = [a_lo.mul(b_hi), a_hi.mul(b_lo), a_hi.mul(b_hi)];
-            let first = a_lo.mul(b_lo);
-            let lo = products.iter().fold(first, |x, y| x.smin(*y));
-            let hi = products.iter().fold(first, |x, y| x.smax(*y));
-            return Self::new(lo, hi);
-        }
-        Self::full()
+        B::apart(move || {
+            let (a_lo, a_hi) = self.unsigned();
+            let (b_lo, b_hi) = other.unsigned();
+            if b_hi.same(B::zero()) || a_hi.ule(B::ones().udiv(b_hi)) {
+                return Self::new(a_lo.mul(b_lo), a_hi.mul(b_hi));
+            }
+            let half = B::one().shl(B::constant(u64::from(B::BITS / 2 - 1)));
+            let small = |x: B| half.neg().sle(x) && x.slt(half);
+            let (a_lo, a_hi) = self.signed();
+            let (b_lo, b_hi) = other.signed();
+            if small(a_lo) && small(a_hi) && small(b_lo) && small(b_hi) {
+                let products = [a_lo.mul(b_hi), a_hi.mul(b_lo), a_hi.mul(b_hi)];
+                let first = a_lo.mul(b_lo);
+                let lo = products.iter().fold(first, |x, y| x.smin(*y));
+                let hi = products.iter().fold(first, |x, y| x.smax(*y));
+                return Self::new(lo, hi);
+            }
+            Self::full()
+        })
     }
 
     /// Unsigned `a / b`, 0 where `b` is 0.
     pub fn udiv(self, other: Self) -> Self {
-        let (a_lo, a_hi) = self.unsigned();
-        let (b_lo, b_hi) = other.unsigned();
-        if b_hi.same(B::zero()) {
-            return Self::constant(B::zero());
-        }
-        let hi = a_hi.udiv(b_lo.umax(B::one()));
-        let lo = if b_lo.same(B::zero()) {
-            B::zero()
-        } else {
-            a_lo.udiv(b_hi)
-        };
-        Self::new(lo, hi)
+        B::apart(move || {
+            let (a_lo, a_hi) = self.unsigned();
+            let (b_lo, b_hi) = other.unsigned();
+            if b_hi.same(B::zero()) {
+                return Self::constant(B::zero());
+            }
+            let hi = a_hi.udiv(b_lo.umax(B::one()));
+            let lo = if b_lo.same(B::zero()) {
+                B::zero()
+            } else {
+                a_lo.udiv(b_hi)
+            };
+            Self::new(lo, hi)
+        })
     }
 
     /// Unsigned `a % b`, `a` where `b` is 0.
     pub fn urem(self, other: Self) -> Self {
-        let (a_lo, a_hi) = self.unsigned();
-        let (b_lo, b_hi) = other.unsigned();
-        if a_hi.ult(b_lo) || b_hi.same(B::zero()) {
-            return Self::new(a_lo, a_hi);
-        }
-        if self.is_constant() && other.is_constant() {
-            return Self::constant(a_lo.urem(b_lo));
-        }
-        if b_lo.same(B::zero()) {
-            return Self::new(B::zero(), a_hi);
-        }
-        Self::new(B::zero(), a_hi.umin(b_hi.sub(B::one())))
+        B::apart(move || {
+            let (a_lo, a_hi) = self.unsigned();
+            let (b_lo, b_hi) = other.unsigned();
+            if a_hi.ult(b_lo) || b_hi.same(B::zero()) {
+                return Self::new(a_lo, a_hi);
+            }
+            if self.is_constant() && other.is_constant() {
+                return Self::constant(a_lo.urem(b_lo));
+            }
+            if b_lo.same(B::zero()) {
+                return Self::new(B::zero(), a_hi);
+            }
+            Self::new(B::zero(), a_hi.umin(b_hi.sub(B::one())))
+        })
     }
 
     /// Signed `a / b`, 0 where `b` is 0, wrapping where the least number is divided by -1.
     /// Precise for positive divisors only.
     pub fn sdiv(self, other: Self) -> Self {
-        let (a_lo, a_hi) = self.signed();
-        let (b_lo, b_hi) = other.signed();
-        if !B::zero().slt(b_lo) {
-            return Self::full();
-        }
-        // Truncation towards zero: with a positive divisor the quotient grows with the dividend,
-        // and shrinks in magnitude with the divisor.
-        let divide = |x: B, by: B| {
-            if x.slt(B::zero()) {
-                x.neg().udiv(by).neg()
-            } else {
-                x.udiv(by)
+        B::apart(move || {
+            let (a_lo, a_hi) = self.signed();
+            let (b_lo, b_hi) = other.signed();
+            if !B::zero().slt(b_lo) {
+                return Self::full();
             }
-        };
-        let lo = divide(a_lo, b_lo).smin(divide(a_lo, b_hi));
-        let hi = divide(a_hi, b_lo).smax(divide(a_hi, b_hi));
-        Self::new(lo, hi)
+            // Truncation towards zero: with a positive divisor the quotient grows with the dividend,
+            // and shrinks in magnitude with the divisor.
+            let divide = |x: B, by: B| {
+                if x.slt(B::zero()) {
+                    x.neg().udiv(by).neg()
+                } else {
+                    x.udiv(by)
+                }
+            };
+            let lo = divide(a_lo, b_lo).smin(divide(a_lo, b_hi));
+            let hi = divide(a_hi, b_lo).smax(divide(a_hi, b_hi));
+            Self::new(lo, hi)
+        })
     }
 
     /// Signed `a % b` with the sign of `a`, `a` where `b` is 0.
     pub fn srem(self, other: Self) -> Self {
-        let (a_lo, a_hi) = self.signed();
-        let (b_lo, b_hi) = other.signed();
-        let (mut lo, mut hi) = (a_lo.smin(B::zero()), a_hi.smax(B::zero()));
-        if B::zero().slt(b_lo) {
-            let most = b_hi.sub(B::one());
-            lo = lo.smax(most.neg());
-            hi = hi.smin(most);
-        }
-        Self::new(lo, hi)
+        B::apart(move || {
+            let (a_lo, a_hi) = self.signed();
+            let (b_lo, b_hi) = other.signed();
+            let (mut lo, mut hi) = (a_lo.smin(B::zero()), a_hi.smax(B::zero()));
+            if B::zero().slt(b_lo) {
+                let most = b_hi.sub(B::one());
+                lo = lo.smax(most.neg());
+                hi = hi.smin(most);
+            }
+            Self::new(lo, hi)
+        })
     }
 
     /// `a & b`, by unsigned bounds.
@@ -264,53 +288,61 @@ impl<B: BitVec> Interval<B> {
 
     /// `a << b`, every `b` below the width.
     pub fn shl(self, by: Self) -> Self {
-        let (by_lo, by_hi) = by.unsigned();
-        let (lo, hi) = self.unsigned();
-        if hi.shl(by_hi).lshr(by_hi).same(hi) {
-            return Self::new(lo.shl(by_lo), hi.shl(by_hi));
-        }
-        let (lo, hi) = self.signed();
-        if by.is_constant()
-            && hi.shl(by_hi).ashr(by_hi).same(hi)
-            && lo.shl(by_hi).ashr(by_hi).same(lo)
-        {
-            return Self::new(lo.shl(by_hi), hi.shl(by_hi));
-        }
-        Self::full()
+        B::apart(move || {
+            let (by_lo, by_hi) = by.unsigned();
+            let (lo, hi) = self.unsigned();
+            if hi.shl(by_hi).lshr(by_hi).same(hi) {
+                return Self::new(lo.shl(by_lo), hi.shl(by_hi));
+            }
+            let (lo, hi) = self.signed();
+            if by.is_constant()
+                && hi.shl(by_hi).ashr(by_hi).same(hi)
+                && lo.shl(by_hi).ashr(by_hi).same(lo)
+            {
+                return Self::new(lo.shl(by_hi), hi.shl(by_hi));
+            }
+            Self::full()
+        })
     }
 
     /// Logical `a >> b`, every `b` below the width.
     pub fn lshr(self, by: Self) -> Self {
-        let (by_lo, by_hi) = by.unsigned();
-        let (lo, hi) = self.unsigned();
-        Self::new(lo.lshr(by_hi), hi.lshr(by_lo))
+        B::apart(move || {
+            let (by_lo, by_hi) = by.unsigned();
+            let (lo, hi) = self.unsigned();
+            Self::new(lo.lshr(by_hi), hi.lshr(by_lo))
+        })
     }
 
     /// Arithmetic `a >> b`, every `b` below the width.
     pub fn ashr(self, by: Self) -> Self {
-        let (by_lo, by_hi) = by.unsigned();
-        let (lo, hi) = self.signed();
-        Self::new(
-            lo.ashr(by_lo).smin(lo.ashr(by_hi)),
-            hi.ashr(by_lo).smax(hi.ashr(by_hi)),
-        )
+        B::apart(move || {
+            let (by_lo, by_hi) = by.unsigned();
+            let (lo, hi) = self.signed();
+            Self::new(
+                lo.ashr(by_lo).smin(lo.ashr(by_hi)),
+                hi.ashr(by_lo).smax(hi.ashr(by_hi)),
+            )
+        })
     }
 
     /// Without the number, where that shortens the arc; `None` if nothing is left.
     pub fn without(self, x: B) -> Option<Self> {
-        if self.is_constant() {
-            return if self.lo.same(x) { None } else { Some(self) };
-        }
-        if self.is_full() {
-            return Some(Self::new(x.add(B::one()), x.sub(B::one())));
-        }
-        if self.lo.same(x) {
-            return Some(Self::new(self.lo.add(B::one()), self.hi));
-        }
-        if self.hi.same(x) {
-            return Some(Self::new(self.lo, self.hi.sub(B::one())));
-        }
-        Some(self)
+        B::apart(move || {
+            if self.is_constant() {
+                return if self.lo.same(x) { None } else { Some(self) };
+            }
+            if self.is_full() {
+                return Some(Self::new(x.add(B::one()), x.sub(B::one())));
+            }
+            if self.lo.same(x) {
+                return Some(Self::new(self.lo.add(B::one()), self.hi));
+            }
+            if self.hi.same(x) {
+                return Some(Self::new(self.lo, self.hi.sub(B::one())));
+            }
+            Some(self)
+        })
     }
 }
 

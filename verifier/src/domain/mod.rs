@@ -5,6 +5,7 @@
 //! - [`interval`]: wrapped intervals
 //! - [`scalar`]: their reduced product
 //! - [`scalar_half`]: its operations of half width
+//! - [`alu`]: arithmetic instructions on them
 //! - [`refine`]: what a comparison says about its operands
 //! - [`value`]: what a register or a stack cell holds
 //! - [`stack`]: the stack of one frame, byte by byte
@@ -14,6 +15,7 @@
 //! - [`join`]: a state that covers two others
 //! - [`difference`]: how much such a state would forget
 
+pub mod alu;
 pub mod bits;
 pub mod difference;
 #[expect(

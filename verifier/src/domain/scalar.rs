@@ -144,37 +144,39 @@ impl<W: Word> Scalar<W> {
     }
 
     fn reduce_once(self) -> Option<Self> {
-        let Self {
-            mut bits,
-            mut wide,
-            mut narrow,
-        } = self;
-        wide = wide.meet(span_of(bits))?;
-        if let Some(signed) = signed_span_of(bits) {
-            wide = wide.meet(signed)?;
-        }
-        narrow = narrow.meet(low_span_of(bits))?;
-        if wide.span().ule(W::low_mask()) {
-            narrow = narrow.meet(Interval::new(wide.lo.low(), wide.hi.low()))?;
-        }
-        wide = tighten_ends(wide, narrow)?;
-        let (lo, hi) = wide.unsigned();
-        bits = bits.meet(Tnum::range(lo, hi))?;
-        let (lo, hi) = narrow.unsigned();
-        let low = Tnum::range(W::from_low(lo), W::from_low(hi));
-        bits = bits.meet(Tnum {
-            value: low.value,
-            mask: low.mask.or(W::low_mask().not()),
-        })?;
-        if bits.is_constant() {
-            let only = Self::constant(bits.value);
-            return if wide.contains(bits.value) && narrow.contains(bits.value.low()) {
-                Some(only)
-            } else {
-                None
-            };
-        }
-        Some(Self { bits, wide, narrow })
+        W::apart(move || {
+            let Self {
+                mut bits,
+                mut wide,
+                mut narrow,
+            } = self;
+            wide = wide.meet(span_of(bits))?;
+            if let Some(signed) = signed_span_of(bits) {
+                wide = wide.meet(signed)?;
+            }
+            narrow = narrow.meet(low_span_of(bits))?;
+            if wide.span().ule(W::low_mask()) {
+                narrow = narrow.meet(Interval::new(wide.lo.low(), wide.hi.low()))?;
+            }
+            wide = tighten_ends(wide, narrow)?;
+            let (lo, hi) = wide.unsigned();
+            bits = bits.meet(Tnum::range(lo, hi))?;
+            let (lo, hi) = narrow.unsigned();
+            let low = Tnum::range(W::from_low(lo), W::from_low(hi));
+            bits = bits.meet(Tnum {
+                value: low.value,
+                mask: low.mask.or(W::low_mask().not()),
+            })?;
+            if bits.is_constant() {
+                let only = Self::constant(bits.value);
+                return if wide.contains(bits.value) && narrow.contains(bits.value.low()) {
+                    Some(only)
+                } else {
+                    None
+                };
+            }
+            Some(Self { bits, wide, narrow })
+        })
     }
 
     /// `a + b`.
@@ -376,16 +378,18 @@ impl<W: Word> Scalar<W> {
 /// Signed quotient, truncated towards zero; 0 for a zero divisor, wrapping for the least number
 /// by -1.
 pub(super) fn signed_quotient<B: BitVec>(x: B, y: B) -> B {
-    if y.same(B::zero()) {
-        return B::zero();
-    }
-    let magnitude = |v: B| if v.slt(B::zero()) { v.neg() } else { v };
-    let quotient = magnitude(x).udiv(magnitude(y));
-    if x.slt(B::zero()) == y.slt(B::zero()) {
-        quotient
-    } else {
-        quotient.neg()
-    }
+    B::apart(move || {
+        if y.same(B::zero()) {
+            return B::zero();
+        }
+        let magnitude = |v: B| if v.slt(B::zero()) { v.neg() } else { v };
+        let quotient = magnitude(x).udiv(magnitude(y));
+        if x.slt(B::zero()) == y.slt(B::zero()) {
+            quotient
+        } else {
+            quotient.neg()
+        }
+    })
 }
 
 fn sign_extend_half<W: Word>(x: W::Half) -> W {
@@ -414,46 +418,50 @@ fn low_span_of<W: Word>(t: Tnum<W>) -> Interval<W::Half> {
 
 /// Moves the ends inwards to numbers whose lower half is in `narrow`.
 fn tighten_ends<W: Word>(wide: Interval<W>, narrow: Interval<W::Half>) -> Option<Interval<W>> {
-    let mut up = W::zero();
-    if !narrow.contains(wide.lo.low()) {
-        up = W::from_low(narrow.lo.sub(wide.lo.low()));
-    }
-    let mut down = W::zero();
-    if !narrow.contains(wide.hi.low()) {
-        down = W::from_low(wide.hi.low().sub(narrow.hi));
-    }
-    let span = wide.span();
-    if span.ult(up) || span.sub(up).ult(down) {
-        return None;
-    }
-    if up.same(W::zero()) && down.same(W::zero()) {
-        return Some(wide);
-    }
-    Some(Interval::new(wide.lo.add(up), wide.hi.sub(down)))
+    W::apart(move || {
+        let mut up = W::zero();
+        if !narrow.contains(wide.lo.low()) {
+            up = W::from_low(narrow.lo.sub(wide.lo.low()));
+        }
+        let mut down = W::zero();
+        if !narrow.contains(wide.hi.low()) {
+            down = W::from_low(wide.hi.low().sub(narrow.hi));
+        }
+        let span = wide.span();
+        if span.ult(up) || span.sub(up).ult(down) {
+            return None;
+        }
+        if up.same(W::zero()) && down.same(W::zero()) {
+            return Some(wide);
+        }
+        Some(Interval::new(wide.lo.add(up), wide.hi.sub(down)))
+    })
 }
 
 fn widen<B: BitVec>(old: Interval<B>, newer: Interval<B>) -> Interval<B> {
-    let join = old.join(newer);
-    if join.is_subset(old) {
-        return old;
-    }
-    let mut bits = 1;
-    while bits < B::BITS {
-        let top = B::one().shl(B::constant(u64::from(bits)));
-        let unsigned = Interval::new(B::zero(), top.sub(B::one()));
-        if join.is_subset(unsigned) {
-            return unsigned;
+    B::apart(move || {
+        let join = old.join(newer);
+        if join.is_subset(old) {
+            return old;
         }
-        bits += 1;
-    }
-    let mut bits = 1;
-    while bits < B::BITS {
-        let top = B::one().shl(B::constant(u64::from(bits)));
-        let signed = Interval::new(top.neg(), top.sub(B::one()));
-        if join.is_subset(signed) {
-            return signed;
+        let mut bits = 1;
+        while bits < B::BITS {
+            let top = B::one().shl(B::constant(u64::from(bits)));
+            let unsigned = Interval::new(B::zero(), top.sub(B::one()));
+            if join.is_subset(unsigned) {
+                return unsigned;
+            }
+            bits += 1;
         }
-        bits += 1;
-    }
-    Interval::full()
+        let mut bits = 1;
+        while bits < B::BITS {
+            let top = B::one().shl(B::constant(u64::from(bits)));
+            let signed = Interval::new(top.neg(), top.sub(B::one()));
+            if join.is_subset(signed) {
+                return signed;
+            }
+            bits += 1;
+        }
+        Interval::full()
+    })
 }

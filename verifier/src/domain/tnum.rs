@@ -167,15 +167,18 @@ impl<B: BitVec> Tnum<B> {
         let mut bit = 0;
         while bit < B::BITS {
             let at = B::one().shl(B::constant(u64::from(bit)));
-            if !self.value.and(at).same(B::zero()) {
-                sum = sum.add(shifted);
-            } else if !self.mask.and(at).same(B::zero()) {
-                let maybe = Self {
-                    value: B::zero(),
-                    mask: shifted.umax(),
-                };
-                sum = sum.add(maybe);
-            }
+            sum = B::apart(|| {
+                if !self.value.and(at).same(B::zero()) {
+                    sum.add(shifted)
+                } else if !self.mask.and(at).same(B::zero()) {
+                    sum.add(Self {
+                        value: B::zero(),
+                        mask: shifted.umax(),
+                    })
+                } else {
+                    sum
+                }
+            });
             shifted = Self {
                 value: shifted.value.shl(B::one()),
                 mask: shifted.mask.shl(B::one()),

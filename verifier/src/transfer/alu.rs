@@ -1,6 +1,6 @@
 //! Arithmetic.
 
-use bpftime_isa::{AluOp, ByteOrderOp, Operand, Reg, Size, Width};
+use bpftime_isa::{AluOp, Operand, Reg, Width};
 
 use super::Notes;
 use crate::check::{MAX_OFFSET, operand};
@@ -32,7 +32,7 @@ pub(super) fn binary(
     let left = *state.reg(dst);
     let right = operand(state, src);
     let value = match (left.is_scalar(), right.is_scalar()) {
-        (true, true) => Value::scalar(numbers(op, width, left.number, right.number)),
+        (true, true) => Value::scalar(left.number.alu(op, width, right.number)),
         (false, true) if width == Width::W64 => moved_pointer(notes, &left, &right, op),
         (true, false) if width == Width::W64 && op == AluOp::Add => {
             moved_pointer(notes, &right, &left, op)
@@ -101,52 +101,4 @@ fn moved_pointer(notes: &mut Notes, pointer: &Value, added: &Value, op: AluOp) -
         result.range = 0;
     }
     result
-}
-
-pub(super) fn numbers(op: AluOp, width: Width, a: Number, b: Number) -> Number {
-    match width {
-        Width::W64 => match op {
-            AluOp::Add => a.add(b),
-            AluOp::Sub => a.sub(b),
-            AluOp::Mul => a.mul(b),
-            AluOp::Div => a.udiv(b),
-            AluOp::Sdiv => a.sdiv(b),
-            AluOp::Mod => a.urem(b),
-            AluOp::Smod => a.srem(b),
-            AluOp::Or => a.or(b),
-            AluOp::And => a.and(b),
-            AluOp::Xor => a.xor(b),
-            AluOp::Lsh => a.shl(b),
-            AluOp::Rsh => a.lshr(b),
-            AluOp::Arsh => a.ashr(b),
-            AluOp::Mov => b,
-        },
-        Width::W32 => match op {
-            AluOp::Add => a.add(b).truncate_half(),
-            AluOp::Sub => a.sub(b).truncate_half(),
-            AluOp::Mul => a.mul(b).truncate_half(),
-            AluOp::Div => a.udiv_half(b),
-            AluOp::Sdiv => a.sdiv_half(b),
-            AluOp::Mod => a.urem_half(b),
-            AluOp::Smod => a.srem_half(b),
-            AluOp::Or => a.or(b).truncate_half(),
-            AluOp::And => a.and(b).truncate_half(),
-            AluOp::Xor => a.xor(b).truncate_half(),
-            AluOp::Lsh => a.shl_half(b),
-            AluOp::Rsh => a.lshr_half(b),
-            AluOp::Arsh => a.ashr_half(b),
-            AluOp::Mov => b.truncate_half(),
-        },
-    }
-}
-
-pub(super) fn byte_order(op: ByteOrderOp, size: Size, number: Number) -> Number {
-    let bits = size.bytes() * 8;
-    if op == ByteOrderOp::ToLe {
-        return number.truncate(bits);
-    }
-    match number.as_constant() {
-        Some(value) => Number::constant(value.swap_bytes() >> (64 - bits)),
-        None => Number::below_bits(bits),
-    }
 }

@@ -57,24 +57,16 @@ pub(crate) fn step(
             dst,
             src,
         } => {
-            let extended = state.reg(src).number.sign_extend(from.bytes() * 8);
-            let number = match width {
-                Width::W64 => extended,
-                Width::W32 => extended.truncate_half(),
-            };
+            let number = state.reg(src).number.alu_movsx(width, from.bytes() * 8);
             state.set(dst, Value::scalar(number));
         }
         Instruction::Neg { width, dst } => {
             let value = state.reg(dst);
-            let number = alu::number_of(value).neg();
-            let number = match width {
-                Width::W64 => number,
-                Width::W32 => number.truncate_half(),
-            };
+            let number = alu::number_of(value).alu_neg(width);
             state.set(dst, Value::scalar(number));
         }
         Instruction::ByteOrder { op, size, dst } => {
-            let number = alu::byte_order(op, size, alu::number_of(state.reg(dst)));
+            let number = alu::number_of(state.reg(dst)).byte_order(op, size.bytes() * 8);
             state.set(dst, Value::scalar(number));
         }
         Instruction::LoadImm64 { dst, value } => {
