@@ -12,6 +12,7 @@ use crate::engine::{Engine, Located};
 use crate::env::Env;
 use crate::facts::{CallFacts, Cost, Facts, FunctionFacts};
 use crate::liveness::live_registers;
+use crate::refine::{Refiner, Session};
 use crate::stack_liveness::live_stack;
 use crate::structure::{Index, Structure};
 use crate::termination::self_bounded_heads;
@@ -26,7 +27,23 @@ use crate::{Options, Rejection, VerifiedProgram, fixpoint, stack_depth};
 /// What this version cannot analyse it rejects.
 pub fn verify(program: Program, options: &Options) -> Result<VerifiedProgram, Box<Rejection>> {
     let instructions = decoded(&program, options)?;
-    let facts = analyse(&program, &instructions, options)?;
+    let facts = analyse(&program, &instructions, options, None)?;
+    Ok(VerifiedProgram::new(program, instructions, facts))
+}
+
+/// As [`verify`]; what is rejected is judged again with somebody to ask where a check fails
+/// ([`crate::refine`]). [`Facts::refinement`] says whether the verdict depends on it.
+///
+/// # Errors
+///
+/// As [`verify`].
+pub fn verify_refined(
+    program: Program,
+    options: &Options,
+    refiner: &mut dyn Refiner,
+) -> Result<VerifiedProgram, Box<Rejection>> {
+    let instructions = decoded(&program, options)?;
+    let facts = analyse(&program, &instructions, options, Some(refiner))?;
     Ok(VerifiedProgram::new(program, instructions, facts))
 }
 
@@ -59,6 +76,7 @@ fn analyse(
     program: &Program,
     code: &[Decoded],
     options: &Options,
+    mut refiner: Option<&mut dyn Refiner>,
 ) -> Result<Facts, Box<Rejection>> {
     let plain = |index: Index, code_of: Code, needed: &str, known: &str, kernel: &str| {
         reject(
@@ -120,6 +138,7 @@ fn analyse(
     let mut spent = Cost::default();
     let mut attempts = options.budget.attempts().into_iter();
     let mut effort = attempts.next().unwrap_or(options.budget.most());
+    let mut asking = false;
     let engine = loop {
         let mut engine = Engine::new(
             &env,
@@ -130,6 +149,9 @@ fn analyse(
             structure.functions.len(),
             effort,
         );
+        if asking && let Some(refiner) = &mut refiner {
+            engine.session = Some(Session::new(&cfg, &mut **refiner));
+        }
         let entry = entry_state(&env);
         let result = fixpoint::run(&cfg.graph, &wto, &mut engine, cfg.entry, entry);
         spent.add(&engine.cost);
@@ -137,7 +159,11 @@ fn analyse(
             break engine;
         };
         // Where nothing was joined, more states make no difference, but more steps may.
-        let next = if engine.joined {
+        let next = if asking {
+            // The other way round: what costs too much may do with fewer states and more answers.
+            let complex = located.failure.code == Code::Complexity;
+            attempts.next_back().filter(|_| complex)
+        } else if engine.joined {
             attempts.next()
         } else if located.failure.code == Code::Complexity {
             attempts.next_back()
@@ -146,6 +172,12 @@ fn analyse(
         };
         match next {
             Some(more) => effort = more,
+            // Nobody is asked before all that can be done without has been done.
+            None if refiner.is_some() && !asking => {
+                asking = true;
+                attempts = options.budget.attempts().into_iter();
+                effort = attempts.next_back().unwrap_or(effort);
+            }
             None => {
                 return Err(located_rejection(program, code, &cfg, located, spent.steps));
             }
@@ -243,6 +275,7 @@ fn facts(
         needs_cpu: per_cpu,
         reached: engine.reached,
         cost,
+        refinement: engine.session.map(Session::into_refinement),
     }
 }
 
@@ -263,6 +296,7 @@ fn located_rejection(
     if let Some(state) = located.state {
         rejection.state = state.to_string();
     }
+    rejection.refuted = located.refuted.map(|refuted| *refuted);
     rejection
 }
 
@@ -280,5 +314,6 @@ fn reject(program: &Program, code: &[Decoded], index: Index, failure: Failure) -
         state: String::new(),
         kernel_message: failure.kernel,
         steps: 0,
+        refuted: None,
     })
 }

@@ -4,6 +4,8 @@ use core::fmt;
 
 use bpftime_isa::LineInfo;
 
+use crate::refine::{Answer, Refuted};
+
 macro_rules! codes {
     ($($variant:ident = $text:expr, $title:expr;)*) => {
         /// Why a program is rejected; the text form is stable.
@@ -107,6 +109,8 @@ pub struct Rejection {
     pub kernel_message: String,
     /// Abstract steps until the rejection.
     pub steps: u64,
+    /// What a solver said, if one was asked.
+    pub refuted: Option<Refuted>,
 }
 
 impl Rejection {
@@ -183,6 +187,19 @@ impl fmt::Display for Rejection {
         writeln!(f, "  known:  {}", self.known)?;
         if !self.state.is_empty() {
             writeln!(f, "  state:  {}", self.state)?;
+        }
+        if let Some(refuted) = &self.refuted {
+            let (fact, solver) = (&refuted.fact, &refuted.solver);
+            match &refuted.answer {
+                Answer::Refuted(witness) => {
+                    writeln!(
+                        f,
+                        "  solver: not always so that {fact} ({solver}), as with {witness}"
+                    )?;
+                }
+                Answer::Unknown(why) => writeln!(f, "  solver: not proved ({solver}): {why}")?,
+                Answer::Proved => {}
+            }
         }
         Ok(())
     }

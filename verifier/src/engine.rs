@@ -21,6 +21,7 @@ use crate::facts::Cost;
 use crate::fixpoint::{Domain, LoopRule};
 use crate::liveness::RegSet;
 use crate::partition;
+use crate::refine::{Refined, Refuted, Session};
 use crate::structure::Index;
 use crate::transfer::{Notes, branch, entered, runs_already, step};
 
@@ -31,6 +32,8 @@ pub(crate) struct Located {
     pub(crate) instance: usize,
     /// State before the instruction, if there is one.
     pub(crate) state: Option<Box<State>>,
+    /// What a refiner said, if there is one.
+    pub(crate) refuted: Option<Box<Refuted>>,
 }
 
 /// The analysis in progress.
@@ -62,6 +65,8 @@ pub(crate) struct Engine<'a> {
     effort: Effort,
     /// Whether states were joined, so that more effort could prove more.
     pub(crate) joined: bool,
+    /// Where states came from, and whom to ask, if there is somebody.
+    pub(crate) session: Option<Session<'a>>,
 }
 
 impl<'a> Engine<'a> {
@@ -101,6 +106,7 @@ impl<'a> Engine<'a> {
             longest: 0,
             cost: Cost::default(),
             alive: 1,
+            session: None,
             effort,
             joined: false,
         }
@@ -118,7 +124,39 @@ impl<'a> Engine<'a> {
             index,
             instance: self.cfg.graph[node].instance,
             state: state.map(|state| Box::new(state.clone())),
+            refuted: None,
         }
+    }
+
+    /// Whether to go on after a failed check: an error, or `false` if no run comes here so.
+    fn refine(
+        &mut self,
+        (node, index): (NodeIndex, Index),
+        state: &mut State,
+        assertion: &Assertion,
+        failure: Failure,
+    ) -> Result<bool, Located> {
+        let refined = self.session.as_mut().map(|session| {
+            let last_id = &mut self.notes.last_id;
+            session.refine(
+                self.env,
+                self.code,
+                index as usize,
+                state,
+                assertion,
+                last_id,
+            )
+        });
+        let refuted = match refined {
+            Some(Refined::Passes) => return Ok(true),
+            Some(Refined::Unreachable) => return Ok(false),
+            Some(Refined::Fails(refuted)) => Some(Box::new(refuted)),
+            None => None,
+        };
+        Err(Located {
+            refuted,
+            ..self.at(node, index, Some(state), failure)
+        })
     }
 
     /// Counts a step, and refuses one too many.
@@ -179,8 +217,10 @@ impl<'a> Engine<'a> {
             self.count(node, index, &mut state)?;
             for position in 0..self.assertions[index as usize].len() {
                 let assertion = self.assertions[index as usize][position];
-                if let Err(failure) = check(self.env, &state, &assertion) {
-                    return Err(self.at(node, index, Some(&state), failure));
+                if let Err(failure) = check(self.env, &state, &assertion)
+                    && !self.refine((node, index), &mut state, &assertion, failure)?
+                {
+                    return Ok(());
                 }
             }
             if let Some(failure) = self.other_memory(&state, index, &decoded.insn) {
@@ -334,7 +374,11 @@ impl Domain for Engine<'_> {
         if let Some(entered) = self.entered.get_mut(self.cfg.graph[node].instance) {
             *entered = true;
         }
-        for state in states {
+        let cut = self.widened.get(node.index()) == Some(&true);
+        for mut state in states {
+            if let Some(session) = &mut self.session {
+                state.lineage = session.arrive(node.index(), &state, cut);
+            }
             self.carry(node, state, out)?;
         }
         self.collect_stack(node);
@@ -366,10 +410,12 @@ impl Domain for Engine<'_> {
         for known in set.iter_mut() {
             if covers(known, &state, leaks) {
                 known.executed = known.executed.max(state.executed);
+                known.lineage.merge(&state.lineage);
                 return Ok(());
             }
             if covers(&state, known, leaks) {
                 state.executed = state.executed.max(known.executed);
+                state.lineage.merge(&known.lineage);
                 self.alive = self.alive.saturating_sub(known.weight()) + weight;
                 *known = state;
                 return Ok(());

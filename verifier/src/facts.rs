@@ -2,6 +2,8 @@
 
 use bpftime_abi::Capabilities;
 
+use crate::refine::Refinement;
+
 /// What holds for every run of an accepted program.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Facts {
@@ -30,6 +32,8 @@ pub struct Facts {
     pub reached: Vec<bool>,
     /// What the analysis cost.
     pub cost: Cost,
+    /// What a solver proved, where the verdict depends on one.
+    pub refinement: Option<Refinement>,
 }
 
 impl Facts {

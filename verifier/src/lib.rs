@@ -15,6 +15,7 @@
 //! - `fixpoint`: iteration over the order; knows nothing of eBPF
 //! - `partition`: which states are kept apart where paths meet
 //! - `engine`: the analysis of eBPF programs as a domain for it
+//! - [`refine`]: what a failed check may ask a solver
 //! - `stack_depth`: stack of chains of calls
 //! - `analyze`: from a program to a verdict
 //! - [`facts`], [`verified`]: what comes out for an accepted program
@@ -35,6 +36,7 @@ mod fixpoint;
 mod liveness;
 pub mod options;
 mod partition;
+pub mod refine;
 mod stack_depth;
 mod stack_liveness;
 mod structure;
@@ -43,7 +45,7 @@ mod transfer;
 pub mod verified;
 mod wto;
 
-pub use analyze::verify;
+pub use analyze::{verify, verify_refined};
 pub use budget::Budget;
 pub use diagnostic::{Code, Rejection};
 pub use facts::{CallFacts, Cost, Facts, FunctionFacts};

@@ -51,6 +51,7 @@ pub fn join(a: &State, b: &State, how: How, next_id: &mut Id) -> Option<State> {
     };
     let mut result = a.clone();
     result.executed = a.executed.max(b.executed);
+    result.lineage.merge(&b.lineage);
     for (held, (x, y)) in result
         .references
         .iter_mut()

@@ -24,6 +24,7 @@ pub mod difference;
 )]
 pub mod interval;
 pub mod join;
+pub mod lineage;
 pub mod order;
 #[cfg(test)]
 mod order_tests;

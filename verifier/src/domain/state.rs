@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use bpftime_isa::Reg;
 
+use super::lineage::Lineage;
 use super::stack::{Stack, Units};
 use super::value::{Id, Kind, Value};
 
@@ -85,6 +86,8 @@ pub struct State {
     pub references: Vec<Reference>,
     /// Greatest number of instructions executed until here; `u64::MAX` if not known.
     pub executed: u64,
+    /// Where it came from, if that is remembered.
+    pub lineage: Lineage,
 }
 
 impl State {
@@ -94,6 +97,7 @@ impl State {
             frames: vec![Rc::new(Frame::new(0))],
             references: Vec::new(),
             executed: 0,
+            lineage: Lineage::default(),
         }
     }
 
@@ -192,6 +196,7 @@ impl State {
             frames: Vec::new(),
             references: Vec::new(),
             executed: 0,
+            lineage: Lineage::default(),
         };
         state.push_callback(kind, arguments);
         state

@@ -1,0 +1,135 @@
+//! Questions and answers during an analysis.
+
+use std::collections::BTreeSet;
+
+use super::assume::assume;
+use super::history::History;
+use super::wanted::wanted;
+use super::{Answer, Fact, Query, Refinement, Refiner, Refuted};
+use crate::assertion::Assertion;
+use crate::cfg::Cfg;
+use crate::check::check;
+use crate::domain::lineage::Lineage;
+use crate::domain::state::State;
+use crate::domain::value::Id;
+use crate::env::Env;
+use bpftime_isa::Decoded;
+
+/// Questions about one check.
+const MOST_QUESTIONS: usize = 12;
+
+/// An analysis with a refiner.
+pub(crate) struct Session<'a> {
+    history: History,
+    refiner: &'a mut dyn Refiner,
+    proved: BTreeSet<(u32, String)>,
+}
+
+/// What became of a failed check.
+pub(crate) enum Refined {
+    /// It passes in the state, which is sharper now.
+    Passes,
+    /// No run comes here in the state.
+    Unreachable,
+    /// It fails still.
+    Fails(Refuted),
+}
+
+impl<'a> Session<'a> {
+    pub(crate) fn new(cfg: &Cfg, refiner: &'a mut dyn Refiner) -> Self {
+        Self {
+            history: History::new(cfg),
+            refiner,
+            proved: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn into_refinement(self) -> Refinement {
+        Refinement {
+            solver: self.refiner.solver(),
+            proved: self.proved.into_iter().collect(),
+        }
+    }
+
+    /// A state is about to be carried through a block.
+    pub(crate) fn arrive(&mut self, block: usize, state: &State, cut: bool) -> Lineage {
+        Lineage::of(self.history.arrive(block, state, cut))
+    }
+
+    /// Asks for facts that let the check pass, until it does.
+    pub(crate) fn refine(
+        &mut self,
+        env: &Env<'_>,
+        code: &[Decoded],
+        index: usize,
+        state: &mut State,
+        assertion: &Assertion,
+        last_id: &mut Id,
+    ) -> Refined {
+        let mut asked: Vec<Fact> = Vec::new();
+        let mut refuted: Option<Refuted> = None;
+        let point = match state.lineage.points() {
+            Some([point]) => *point,
+            _ => 0,
+        };
+        let slot = code.get(index).map_or(0, |decoded| decoded.slot);
+        while asked.len() < MOST_QUESTIONS {
+            let query = Query {
+                program: env.program,
+                options: env.options,
+                code,
+                history: &self.history,
+                point,
+                index,
+                state: &*state,
+            };
+            let refiner = &mut *self.refiner;
+            let facts = wanted(env, state, assertion, &mut |reg| refiner.kinds(&query, reg));
+            let seen = matches!(
+                &refuted,
+                Some(Refuted {
+                    answer: Answer::Refuted(_),
+                    ..
+                })
+            );
+            let fact = facts
+                .into_iter()
+                .chain((!seen).then_some(Fact::Unreachable))
+                .find(|fact| !asked.contains(fact));
+            let Some(fact) = fact else { break };
+            asked.push(fact);
+            match self.refiner.prove(&query, &fact) {
+                Answer::Proved => {
+                    self.proved.insert((slot, fact.to_string()));
+                    if !assume(state, &fact, last_id) {
+                        return Refined::Unreachable;
+                    }
+                    if check(env, state, assertion).is_ok() {
+                        return Refined::Passes;
+                    }
+                }
+                answer => {
+                    let better = match &refuted {
+                        None => true,
+                        Some(before) => {
+                            matches!(answer, Answer::Refuted(_))
+                                && !matches!(before.answer, Answer::Refuted(_))
+                        }
+                    };
+                    if better {
+                        refuted = Some(Refuted {
+                            solver: self.refiner.solver(),
+                            fact: fact.to_string(),
+                            answer,
+                        });
+                    }
+                }
+            }
+        }
+        Refined::Fails(refuted.unwrap_or_else(|| Refuted {
+            solver: self.refiner.solver(),
+            fact: String::new(),
+            answer: Answer::Unknown("no fact that would help is known".to_owned()),
+        }))
+    }
+}
