@@ -14,7 +14,7 @@ fn wait_for(stage: &Stage, pid: &str, state: &str) {
     loop {
         let output = finish(&mut stage.bpftime(&["attached", pid]));
         let said = String::from_utf8_lossy(&output.stdout);
-        if said.trim() == state {
+        if said.starts_with(state) {
             return;
         }
         assert!(Instant::now() < deadline, "{said} instead of {state}");

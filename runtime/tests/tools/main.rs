@@ -43,6 +43,10 @@ const TESTS: &[(&str, Test)] = &[
         changes::a_process_without_its_first_thread_is_alive,
     ),
     (
+        "a_process_has_one_guardian_of_all_brokers",
+        changes::a_process_has_one_guardian_of_all_brokers,
+    ),
+    (
         "a_reloaded_library_is_probed_again",
         changes::a_reloaded_library_is_probed_again,
     ),
@@ -152,7 +156,9 @@ fn attached(status: Option<Status>, pid: i32) -> String {
     };
     let count = target.hooks.iter().filter(|hook| hook.attached).count();
     let problem = target.problem.as_ref().map_or("", |_| ", has a problem");
-    format!("{count} attached{problem}")
+    let failures = target.hooks.iter().filter_map(|hook| hook.failure.as_ref());
+    let failures: String = failures.map(|why| format!(", {why}")).collect();
+    format!("{count} attached{problem}{failures}")
 }
 
 fn told(result: Result<(), Failure>) -> ExitCode {
