@@ -6,7 +6,7 @@ mod call;
 mod callback;
 mod memory;
 
-use bpftime_isa::{CallTarget, Imm64, Instruction, Reg, Width};
+use bpftime_isa::{CallTarget, Imm64, Instruction, Reg};
 
 use crate::check::Failure;
 use crate::domain::state::State;
