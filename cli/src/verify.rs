@@ -8,8 +8,10 @@ mod walk;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bpftime_loader::TargetTypes;
 use bpftime_verifier::Options;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -106,7 +108,7 @@ accepted), 2 the file cannot be read, 3 internal error. Expected is what Linux 6
 (actual_6_18) where the file tells, else the test's own result.";
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let options = args.target.options();
+    let mut options = args.target.options();
     let format = match args.format {
         _ if args.json => Format::Json,
         Some(format) => format,
@@ -120,6 +122,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return Ok(vectors::run(&args.vectors, &options)?.into());
     }
     let environment = args.selection.environment()?;
+    if args.target == Target::Linux {
+        options.kernel_types = Some(Arc::new(TargetTypes(environment.clone())));
+    }
     let found = walk::files(&args.files);
     let progress = progress(found.len() as u64);
     let mut reports: Vec<FileReport> = Vec::with_capacity(found.len());
@@ -167,7 +172,8 @@ fn print_errors(reports: &[FileReport], format: Format) {
     }
     for file in reports {
         if let Some(error) = &file.error {
-            anstream::eprintln!("{}error:{} {error}", report::BAD, report::RESET);
+            let (bad, reset) = (report::BAD, report::RESET);
+            report::to_stderr(format_args!("{bad}error:{reset} {error}\n"));
         }
     }
 }
@@ -178,9 +184,9 @@ fn print_summary(reports: &[FileReport]) {
     let time: Duration = programs().map(|program| program.measured.time).sum();
     let most = programs().map(|program| program.measured.time).max();
     let memory = programs().map(|program| program.measured.memory).max();
-    anstream::eprintln!(
+    report::to_stderr(format_args!(
         "{} programs of {} files: {} accepted, {} rejected, {} without a verdict; {} files \
-         unreadable; {} types guessed; {:.3} s in all, {:.3} s and {} KiB at most",
+         unreadable; {} types guessed; {:.3} s in all, {:.3} s and {} KiB at most\n",
         programs().count(),
         reports.len(),
         count(|it| matches!(it.verdict, Verdict::Accepted(_))),
@@ -191,7 +197,7 @@ fn print_summary(reports: &[FileReport]) {
         time.as_secs_f64(),
         most.unwrap_or_default().as_secs_f64(),
         memory.unwrap_or_default().div_ceil(1024)
-    );
+    ));
 }
 
 /// The greatest code that applies; nothing judged at all is unreadable.

@@ -7,6 +7,7 @@
 //! - [`asm`]: instructions from text; `Display` of [`Instruction`] is the way back
 //! - [`program`]: a program before verification: slots, maps, subprograms, line table
 //! - [`hook`]: where a program is attached, and what it is called with there
+//! - [`kernel_types`]: what pointers to structures of the kernel lead to
 //! - [`map`]: map definitions
 //! - [`prog_type`]: program and attach types with the kernel's numbers
 //! - [`context`]: layouts of the contexts that programs are called with
@@ -24,6 +25,7 @@ pub mod helper;
 pub mod hook;
 pub mod insn;
 pub mod instruction;
+pub mod kernel_types;
 pub mod map;
 mod opcode;
 pub mod prog_type;
@@ -42,6 +44,7 @@ pub use insn::Insn;
 pub use instruction::{
     AluOp, AtomicOp, ByteOrderOp, CallTarget, Cond, Imm64, Instruction, Operand, Size, Width,
 };
+pub use kernel_types::{KernelTypes, Walked};
 pub use map::{MapDef, MapField, MapFieldKind};
 pub use prog_type::{AttachType, ProgType};
 pub use program::{LineInfo, Program, Subprogram};

@@ -20,6 +20,7 @@
 //! - `core_relo`: CO-RE relocations
 //! - `link`: one program with all that it calls
 //! - [`signature`](mod@signature): what programs are called with whose context is typed by BTF
+//! - `walk`: reads of the structures that typed pointers lead to
 //! - [`environment`]: the kernel that programs are loaded for
 //! - [`limits`]: how much of everything is taken
 //! - [`vectors`]: verifier tests as raw instructions, another way to a program
@@ -42,6 +43,7 @@ mod maps;
 pub mod object;
 pub mod signature;
 pub mod vectors;
+mod walk;
 
 pub use btf::Btf;
 pub use environment::{Environment, TargetBtf};
@@ -49,3 +51,4 @@ pub use error::LoadError;
 pub use kernel_config::KernelConfig;
 pub use object::{Object, Options, RefusedProgram, UnverifiedProgram};
 pub use signature::signature;
+pub use walk::TargetTypes;

@@ -1,10 +1,10 @@
-//! What programs are called with that are attached to tracepoints and iterators, compared with the running
-//! kernel for all of them. Needs Linux 6.18 and the privilege to load programs; says so and skips
+//! What programs are called with that are attached to tracepoints and iterators, and what they may read
+//! through that, compared with the running kernel. Needs Linux 6.18 and the privilege to load programs; says so and skips
 //! otherwise.
 
 use std::collections::BTreeMap;
 
-use bpftime_isa::{AttachType, CtxFieldKind, Object, ProgType};
+use bpftime_isa::{AttachType, CtxFieldKind, HookArg, KernelTypes as _, Object, ProgType, Walked};
 use bpftime_loader::{Btf, signature};
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -32,17 +32,29 @@ struct ProgLoad {
     attach_btf_id: u32,
 }
 
+/// `r2 = *(u64 *)(r1 + offset)`.
+fn load_word(offset: u8) -> [u8; 8] {
+    [0x79, 0x12, offset, 0, 0, 0, 0, 0]
+}
+
 /// Loads `r2 = *(u64 *)(r1 + offset); r0 = 0; exit`: what the kernel says of `r2`, or its log.
 fn read_word(attach_type: AttachType, attach_btf_id: u32, offset: u8) -> Result<String, String> {
-    let code = [
-        [0x79, 0x12, offset, 0, 0, 0, 0, 0],
-        [0xb7, 0, 0, 0, 0, 0, 0, 0],
-        [0x95, 0, 0, 0, 0, 0, 0, 0],
-    ];
+    ask(attach_type, attach_btf_id, &[load_word(offset)], "R2")
+}
+
+/// Loads the instructions, then `r0 = 0; exit`: what the kernel says last of the register, or its log.
+fn ask(
+    attach_type: AttachType,
+    attach_btf_id: u32,
+    body: &[[u8; 8]],
+    reg: &str,
+) -> Result<String, String> {
+    let mut code = body.to_vec();
+    code.extend([[0xb7, 0, 0, 0, 0, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]]);
     let mut log = vec![0u8; 1 << 14];
     let attributes = ProgLoad {
         prog_type: ProgType::Tracing as u32,
-        insn_cnt: 3,
+        insn_cnt: code.len() as u32,
         insns: code.as_ptr() as u64,
         license: c"GPL".as_ptr() as u64,
         log_level: 2,
@@ -65,8 +77,8 @@ fn read_word(attach_type: AttachType, attach_btf_id: u32, offset: u8) -> Result<
     }
     // SAFETY: the descriptor was just made and is closed once.
     unsafe { libc::close(fd as i32) };
-    let after = log.replace("R2_w=", "R2=");
-    let said = after.split("R2=").nth(1).unwrap_or_default();
+    let log = log.replace("_w=", "=");
+    let said = log.split(&format!("{reg}=")).nth(1).unwrap_or_default();
     Ok(said
         .split(['(', '\n', ' '])
         .next()
@@ -75,7 +87,9 @@ fn read_word(attach_type: AttachType, attach_btf_id: u32, offset: u8) -> Result<
 }
 
 /// Numbers by kind and name, of typedefs and functions.
-fn named_types(bytes: &[u8]) -> BTreeMap<(u32, String), u32> {
+type Numbers = BTreeMap<(u32, String), u32>;
+
+fn named_types(bytes: &[u8]) -> Numbers {
     let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
     let header = word(4) as usize;
     let (mut at, strings) = (header + word(8) as usize, header + word(16) as usize);
@@ -105,7 +119,7 @@ fn named_types(bytes: &[u8]) -> BTreeMap<(u32, String), u32> {
 }
 
 /// The kernel's types and their numbers, if it can be asked.
-fn kernel() -> Option<(Btf, BTreeMap<(u32, String), u32>)> {
+fn kernel() -> Option<(Btf, Numbers)> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     if !release.starts_with("6.18.") {
         println!("skipped: the rules are those of Linux 6.18, this is {release:?}");
@@ -205,4 +219,82 @@ fn iterators_are_called_with_what_the_kernel_says() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(iterators > 10, "only {iterators} iterators");
+}
+
+/// The structures that arguments of tracepoints point to: number, tracepoint, offset of the argument.
+fn structures(btf: &Btf, types: &Numbers) -> BTreeMap<u32, (u32, u8)> {
+    let mut found = BTreeMap::new();
+    for ((kind, name), id) in types {
+        let Some(target) = name.strip_prefix("btf_trace_").filter(|_| *kind == TYPEDEF) else {
+            continue;
+        };
+        let place = Some(AttachType::TRACE_RAW_TP);
+        let signature = signature(btf, ProgType::Tracing, place, target).expect("a signature");
+        for (arg, offset) in signature.args.iter().zip((0u8..).step_by(8)) {
+            if let HookArg::Object {
+                type_id,
+                nullable: false,
+                ..
+            } = arg
+            {
+                found.entry(*type_id).or_insert((*id, offset));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn structures_are_read_as_the_kernel_reads_them() {
+    let Some((btf, types)) = kernel() else { return };
+    let mut wrong = Vec::new();
+    let (mut numbers, mut pointers, mut refused) = (0, 0, 0);
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    for (type_id, (tracepoint, word)) in structures(&btf, &types) {
+        for round in 0..80u64 {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            // Most structures are small, and pointers are at multiples of 8.
+            let range = [32, 128, 512][(random >> 40) as usize % 3];
+            let mut offset = (random >> 32) as u32 % range;
+            let (code, size) = [(0x71, 1), (0x69, 2), (0x61, 4), (0x79, 8)][round as usize % 4];
+            if size == 8 {
+                offset &= !7;
+            }
+            let [low, high, ..] = offset.to_le_bytes();
+            let read = [code, 0x23, low, high, 0, 0, 0, 0];
+            let place = AttachType::TRACE_RAW_TP;
+            let said = ask(place, tracepoint, &[load_word(word), read], "R3");
+            let ours = btf.read(type_id, offset, size);
+            let same = match (&said, ours) {
+                (Err(_), None) => true,
+                (Ok(said), Some(Walked::Object(0))) => said == "rdonly_untrusted_mem",
+                (Ok(said), Some(Walked::Object(to))) => {
+                    said.ends_with(&format!("ptr_{}", btf.name(to).unwrap_or_default()))
+                        || said.ends_with(&format!("_or_null_{}", btf.name(to).unwrap_or_default()))
+                }
+                (Ok(said), Some(Walked::Number)) => {
+                    said == "scalar"
+                        || said.starts_with("user_ptr")
+                        || said.starts_with("percpu_ptr")
+                }
+                _ => false,
+            };
+            match ours {
+                None => refused += 1,
+                Some(Walked::Number) => numbers += 1,
+                Some(Walked::Object(_)) => pointers += 1,
+            }
+            if !same {
+                let name = btf.name(type_id).unwrap_or_default();
+                wrong.push(format!(
+                    "{name}+{offset}, {size}: {ours:?}, kernel {said:?}"
+                ));
+            }
+        }
+    }
+    println!("{numbers} numbers, {pointers} pointers, {refused} refused");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(numbers > 1000 && pointers > 500 && refused > 500);
 }

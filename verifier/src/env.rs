@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bpftime_abi::map_type::create_flags::BPF_F_RDONLY_PROG;
 use bpftime_isa::helper::{self, HelperProto, Unavailable};
-use bpftime_isa::{CtxLayout, MapDef, MapType, ProgType, Program, context};
+use bpftime_isa::{CtxLayout, MapDef, MapType, Object, ProgType, Program, Walked, context};
 
 use crate::Options;
 use crate::options::Target;
@@ -59,6 +59,18 @@ impl<'a> Env<'a> {
                 .ok_or(Unavailable::ProgramType),
             (offered, _) => offered,
         }
+    }
+
+    /// What a read of so many bytes at an offset of the object gives, if the kernel's types say what
+    /// the object is.
+    pub(crate) fn walk(&self, object: Object, offset: i64, size: u32) -> Option<Walked> {
+        let types = self.options.kernel_types.as_deref()?;
+        let type_id = match object {
+            Object::Typed { type_id, .. } => type_id,
+            Object::Kernel(name) => types.structure(name)?,
+            _ => return None,
+        };
+        types.read(type_id, u32::try_from(offset).ok()?, size)
     }
 
     /// Whether programs like this may use maps of the type at all; programs that may sleep may not

@@ -1,7 +1,9 @@
 //! What a verdict depends on besides the program.
 
+use std::sync::Arc;
+
 use bpftime_abi::Capabilities;
-use bpftime_isa::{MapType, helper};
+use bpftime_isa::{KernelTypes, MapType, helper};
 
 use crate::budget::Budget;
 
@@ -26,6 +28,9 @@ pub struct Options {
     pub target: Target,
     /// How much the analysis may cost.
     pub budget: Budget,
+    /// What pointers to structures of the kernel's lead to. Without it, programs may have such pointers
+    /// and hand them on, but read nothing through them.
+    pub kernel_types: Option<Arc<dyn KernelTypes>>,
     /// Exact length in bytes of the memory that a program of type
     /// [`bpftime_isa::ProgType::Memory`] is given, if it is known. Without it, each access
     /// through `r1` needs a comparison with `r2` before it, which this version does not track.
@@ -46,6 +51,7 @@ impl Options {
             capabilities,
             target: Target::Bpftime,
             budget: Budget::default(),
+            kernel_types: None,
             memory_len: None,
             allow_ptr_leaks: true,
             allow_uninit_stack: true,

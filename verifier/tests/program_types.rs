@@ -2,10 +2,12 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use bpftime_abi::Capabilities;
 use bpftime_isa::hook::{HookArg, Signature};
 use bpftime_isa::returns::HookResult;
-use bpftime_isa::{AttachType, Hook, MapType, ProgType, Program, asm};
+use bpftime_isa::{AttachType, Hook, KernelTypes, MapType, ProgType, Program, Walked, asm};
 use bpftime_verifier::{Code, Options, Target, verify};
 
 fn program(prog_type: ProgType, attach_type: Option<AttachType>, text: &str) -> Program {
@@ -196,4 +198,144 @@ fn hooks_are_called_with_what_their_signature_says() {
     assert_eq!(judge(hook(HookResult::Void, "r0 = 77\nexit")), Ok(()));
     let untyped = program(ProgType::Lsm, Some(AttachType::LSM_MAC), "r0 = 0\nexit");
     assert_eq!(judge(untyped), Err(Code::ProgramType));
+}
+
+/// Structure 7: a number, a pointer to structure 8, a pointer to memory without type; structure 8: a
+/// number.
+#[derive(Debug)]
+struct Types;
+
+impl KernelTypes for Types {
+    fn read(&self, type_id: u32, offset: u32, size: u32) -> Option<Walked> {
+        match (type_id, offset, size) {
+            (7 | 8, 0, 1 | 2 | 4 | 8) => Some(Walked::Number),
+            (7, 8, 8) => Some(Walked::Object(8)),
+            (7, 16, 8) => Some(Walked::Object(0)),
+            (0, _, _) => Some(Walked::Number),
+            _ => None,
+        }
+    }
+
+    fn structure(&self, name: &str) -> Option<u32> {
+        (name == "sk_buff").then_some(7)
+    }
+
+    fn name(&self, _: u32) -> Option<String> {
+        None
+    }
+}
+
+/// The same types, with the signature of a tracepoint: a pointer, one that may be null.
+fn traced(text: &str) -> Program {
+    let pointer = |trusted, nullable| HookArg::Object {
+        type_id: 7,
+        trusted,
+        nullable,
+    };
+    let signature = Signature {
+        name: "btf_trace_event".into(),
+        args: vec![
+            pointer(true, false),
+            pointer(true, true),
+            pointer(false, false),
+        ],
+        result: HookResult::Void,
+        sees_result: false,
+    };
+    Program {
+        hook: Hook {
+            signature: Some(signature),
+            ..Hook::default()
+        },
+        ..program(ProgType::Tracing, Some(AttachType::TRACE_RAW_TP), text)
+    }
+}
+
+#[test]
+fn structures_are_read_by_the_kernels_types() {
+    let options = Options {
+        kernel_types: Some(Arc::new(Types)),
+        ..common::options()
+    };
+    let refused = Err(Code::ObjectAccess);
+    for (text, wanted) in [
+        (
+            "r2 = *(u64 *)(r1 + 0)\nr3 = *(u32 *)(r2 + 0)\nr0 = 0\nexit",
+            Ok(()),
+        ),
+        (
+            "r2 = *(u64 *)(r1 + 0)\nr3 = *(u32 *)(r2 + 4)\nr0 = 0\nexit",
+            refused,
+        ),
+        (
+            "r2 = *(u64 *)(r1 + 0)\nr3 = *(u64 *)(r2 - 8)\nr0 = 0\nexit",
+            refused,
+        ),
+        (
+            "r2 = *(u64 *)(r1 + 0)\n*(u64 *)(r2 + 0) = 1\nr0 = 0\nexit",
+            refused,
+        ),
+        // From pointer to pointer, and through memory without type.
+        (
+            "r2 = *(u64 *)(r1 + 0)\nr3 = *(u64 *)(r2 + 8)\nr4 = *(u64 *)(r3 + 0)\nr0 = 0\nexit",
+            Ok(()),
+        ),
+        (
+            "r2 = *(u64 *)(r1 + 0)\nr3 = *(u64 *)(r2 + 8)\nr4 = *(u64 *)(r3 + 8)\nr0 = 0\nexit",
+            refused,
+        ),
+        (
+            "r2 = *(u64 *)(r1 + 0)\nr3 = *(u64 *)(r2 + 16)\nr4 = *(u8 *)(r3 + 77)\nr0 = 0\nexit",
+            Ok(()),
+        ),
+        // At a known offset.
+        (
+            "r2 = *(u64 *)(r1 + 0)\nr2 += 8\nr3 = *(u64 *)(r2 + 0)\nr4 = *(u64 *)(r3 + 0)\nr0 = 0\nexit",
+            Ok(()),
+        ),
+        (
+            "r2 = *(u64 *)(r1 + 0)\nr2 += 8\nr3 = *(u64 *)(r2 + 8)\nr4 = *(u64 *)(r3 + 8)\nr0 = 0\nexit",
+            Ok(()),
+        ),
+        // What may be null has to be compared, but not what is read with care anyway.
+        (
+            "r2 = *(u64 *)(r1 + 8)\nr3 = *(u32 *)(r2 + 0)\nr0 = 0\nexit",
+            Err(Code::PossibleNull),
+        ),
+        (
+            "r2 = *(u64 *)(r1 + 8)\nif r2 == 0 goto +1\nr3 = *(u32 *)(r2 + 0)\nr0 = 0\nexit",
+            Ok(()),
+        ),
+        (
+            "r2 = *(u64 *)(r1 + 16)\nr3 = *(u32 *)(r2 + 0)\nr0 = 0\nexit",
+            Ok(()),
+        ),
+        // Neither what is walked to nor what is not trusted is known not to be null.
+        (
+            "r2 = *(u64 *)(r1 + 16)\nr0 = 0\nif r2 != 0 goto +1\nr0 = *(u64 *)(r10 + 8)\nexit",
+            Err(Code::StackBounds),
+        ),
+        (
+            "r2 = *(u64 *)(r1 + 0)\nr2 = *(u64 *)(r2 + 8)\nr0 = 0\nif r2 != 0 goto +1\nr0 = *(u64 *)(r10 + 8)\nexit",
+            Err(Code::StackBounds),
+        ),
+        (
+            "r2 = *(u64 *)(r1 + 0)\nr0 = 0\nif r2 != 0 goto +1\nr0 = *(u64 *)(r10 + 8)\nexit",
+            Ok(()),
+        ),
+    ] {
+        assert_eq!(judge_with(traced(text), &options), wanted, "{text}");
+    }
+    let read = "r2 = *(u64 *)(r1 + 0)\nr3 = *(u32 *)(r2 + 0)\nr0 = 0\nexit";
+    assert_eq!(judge(traced(read)), refused);
+    let proprietary = Program {
+        license: "Proprietary".into(),
+        ..traced(read)
+    };
+    assert_eq!(judge_with(proprietary, &options), refused);
+    // Contexts that name the structure.
+    let skb = "r2 = *(u64 *)(r1 + 8)\nr3 = *(u64 *)(r2 + 8)\nr4 = *(u64 *)(r3 + 0)\nr0 = 1\nexit";
+    let skb = program(ProgType::Netfilter, Some(AttachType::NETFILTER), skb);
+    assert_eq!(judge_with(skb.clone(), &options), Ok(()));
+    assert_eq!(judge(skb), refused);
 }

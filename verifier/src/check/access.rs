@@ -33,7 +33,7 @@ pub(super) fn accessible(env: &Env<'_>, state: &State, access: &Access) -> Resul
     }
     match argument.pointer.kind {
         Kind::Ctx => context(env, access, &argument),
-        Kind::Object(object) => object::field(access, &argument, object),
+        Kind::Object(object) => object::field(env, access, &argument, object),
         Kind::Stack { frame } => {
             in_region(env, state, &argument)?;
             aligned(access, &argument, "stack ", Code::StackBounds)?;

@@ -254,7 +254,9 @@ fn arithmetic(
         | Kind::Packet
         | Kind::PacketMeta
         | Kind::Record { .. } => true,
-        Kind::Object(Object::FlowKeys) => added.as_constant().is_some(),
+        Kind::Object(Object::FlowKeys | Object::Typed { .. } | Object::Kernel(_)) => {
+            added.as_constant().is_some()
+        }
         Kind::Map { .. } => added.as_constant() == Some(0),
         _ => false,
     };

@@ -14,9 +14,11 @@ use crate::assertion::{Access, AccessKind};
 use crate::diagnostic::Code;
 use crate::domain::state::State;
 use crate::domain::value::{Kind, Value};
+use crate::env::Env;
 
 /// Whether fields of the object may be accessed so.
 pub(super) fn field(
+    env: &Env<'_>,
     access: &Access,
     argument: &MemoryArgument,
     object: Object,
@@ -30,6 +32,9 @@ pub(super) fn field(
             pointer.to_string(),
             format!("R{number} invalid mem access '{}'", pointer.kernel_kind()),
         ));
+    }
+    if matches!(object, Object::Typed { .. } | Object::Kernel(_)) {
+        return structure(env, access, argument, object);
     }
     let size = access.size.bytes();
     let found = argument
@@ -60,6 +65,42 @@ pub(super) fn field(
             ),
         )),
     }
+}
+
+/// Whether a structure of the kernel's may be read so. Reads that fault give 0, so that it matters for
+/// the program alone whether the structure is there; writes are not allowed.
+fn structure(
+    env: &Env<'_>,
+    access: &Access,
+    argument: &MemoryArgument,
+    object: Object,
+) -> Result<(), Failure> {
+    let pointer = &argument.pointer;
+    let (number, size) = (access.base.index(), access.size.bytes());
+    let offset = argument.offset().as_constant().map(|offset| offset as i64);
+    let walked = offset.and_then(|offset| env.walk(object, offset, size));
+    let kernel = match offset {
+        _ if access.kind != AccessKind::Read => "only read is supported".to_owned(),
+        None => format!(
+            "R{number} is {} invalid variable offset",
+            pointer.kernel_kind()
+        ),
+        Some(_) if !env.gpl_compatible() => {
+            "Cannot access kernel structures from non-GPL compatible program".to_owned()
+        }
+        Some(_) if walked.is_some() => return Ok(()),
+        Some(offset) => format!(
+            "access beyond struct or not to a field: {} off={offset} size={size}",
+            pointer.kernel_kind()
+        ),
+    };
+    Err(Failure::new(
+        Code::ObjectAccess,
+        "a read of a field, at a known offset, of a structure that the kernel's types describe, under a \
+         licence compatible with the GPL",
+        format!("{size} bytes at offset {} of {pointer}", access.off),
+        kernel,
+    ))
 }
 
 fn object_name(object: Object) -> &'static str {

@@ -1,6 +1,6 @@
 //! What a conditional jump says about the registers.
 
-use bpftime_isa::{Cond, Operand, Reg, Width};
+use bpftime_isa::{Cond, Object, Operand, Reg, Width};
 
 use crate::check::operand;
 use crate::domain::refine::assume;
@@ -111,7 +111,12 @@ fn never_null(value: &Value) -> bool {
             | Kind::Record { .. }
             | Kind::Object(_)
     );
-    memory && value.offset().as_constant() == Some(0)
+    // Reads through these may fault.
+    let unsure = matches!(
+        value.kind,
+        Kind::Object(Object::Typed { trusted: false, .. })
+    );
+    memory && !unsure && value.offset().as_constant() == Some(0)
 }
 
 /// A packet pointer was compared with the packet's end, or a metadata pointer with its start.

@@ -1,6 +1,6 @@
 //! Loads, stores and atomic operations.
 
-use bpftime_isa::{AtomicOp, CtxFieldKind, Instruction, Operand, Reg, Size, Width};
+use bpftime_isa::{AtomicOp, CtxFieldKind, Instruction, Object, Operand, Reg, Size, Walked, Width};
 
 use super::Notes;
 use crate::assertion::fetched;
@@ -122,6 +122,19 @@ fn loaded(
                     ..Value::pointer(Kind::Object(to.object))
                 },
                 Some(CtxFieldKind::Scalar | CtxFieldKind::UserPointer) | None => unknown,
+            }
+        }
+        Kind::Object(object) => {
+            let walked = offset
+                .as_constant()
+                .and_then(|at| env.walk(object, at as i64, size.bytes()));
+            match walked {
+                // It may be null, and need not be valid; reads through it that fault give 0.
+                Some(Walked::Object(type_id)) => Value::pointer(Kind::Object(Object::Typed {
+                    type_id,
+                    trusted: false,
+                })),
+                Some(Walked::Number) | None => unknown,
             }
         }
         Kind::MapValue { map } => frozen_bytes(env, map, offset, bytes).unwrap_or(unknown),

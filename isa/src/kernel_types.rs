@@ -1,0 +1,27 @@
+//! What the kernel's types say of the memory that pointers typed by BTF lead to.
+
+use core::fmt;
+
+/// What a read through a pointer to a structure gives.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Walked {
+    /// A number.
+    Number,
+    /// An address of the structure with this number, 0 (`void`) for memory of which no type is known: it
+    /// may be anything, and reads through it that fault give 0.
+    Object(u32),
+}
+
+/// The structures of a kernel. Reads through pointers to them that fault give 0, so that a structure which
+/// is not what its pointer says is no danger; writes are never allowed.
+pub trait KernelTypes: fmt::Debug + Send + Sync {
+    /// What a read of `size` bytes (1, 2, 4 or 8) at `offset` of the structure gives; `None` if programs
+    /// may not read so (`btf_struct_walk` in `kernel/bpf/btf.c`). Of 0 (`void`) all is numbers.
+    fn read(&self, type_id: u32, offset: u32, size: u32) -> Option<Walked>;
+
+    /// Number of the structure with the name.
+    fn structure(&self, name: &str) -> Option<u32>;
+
+    /// Name of the structure with the number.
+    fn name(&self, type_id: u32) -> Option<String>;
+}

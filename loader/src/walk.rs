@@ -1,0 +1,189 @@
+//! Reads of the kernel's structures by BTF.
+//!
+//! The rules are those of the kernel (`btf_struct_walk` in `kernel/bpf/btf.c`), which decide by the first
+//! member that the read touches.
+
+use bpftime_isa::kernel_types::{KernelTypes, Walked};
+
+use crate::Environment;
+use crate::btf::types::Member;
+use crate::btf::{Btf, Kind, Type};
+use crate::core_relo::type_named;
+
+/// Structures within structures; those of kernels are far less deep.
+const MAX_DEPTH: usize = 64;
+
+/// What one member says of a read.
+enum Step<'a> {
+    Done(Option<Walked>),
+    /// The read lies in this structure, at this offset.
+    Into(Type<'a>, u32),
+    /// It is about a later member.
+    Next,
+}
+
+impl KernelTypes for Btf {
+    fn read(&self, type_id: u32, offset: u32, size: u32) -> Option<Walked> {
+        let mut ty = self.resolve(type_id).ok()?;
+        let mut offset = offset;
+        // In a union, nothing is said of where its members end.
+        let mut in_union = false;
+        for _ in 0..MAX_DEPTH {
+            in_union |= ty.kind == Kind::Union && ty.vlen != 1;
+            match self.step(&ty, offset, size, in_union) {
+                Step::Done(walked) => return walked,
+                Step::Into(inner, at) => (ty, offset) = (inner, at),
+                Step::Next => return None,
+            }
+        }
+        None
+    }
+
+    fn structure(&self, name: &str) -> Option<u32> {
+        type_named(self, name, Kind::Struct)
+    }
+
+    fn name(&self, type_id: u32) -> Option<String> {
+        let ty = self.ty(type_id).ok()?;
+        self.string(ty.name).ok().map(str::to_owned)
+    }
+}
+
+impl Btf {
+    /// What the structure says of the read.
+    fn step(&self, ty: &Type<'_>, offset: u32, size: u32, in_union: bool) -> Step<'_> {
+        let Some(end) = offset.checked_add(size) else {
+            return Step::Done(None);
+        };
+        if ty.kind == Kind::Void {
+            return Step::Done(Some(Walked::Number));
+        }
+        if !ty.kind.is_composite() {
+            return Step::Done(None);
+        }
+        if end > ty.size_or_type {
+            return self.flexible(ty, offset);
+        }
+        for member in ty.members() {
+            let start = member.bit_offset / 8;
+            if end <= start {
+                break;
+            }
+            match self.member_step(&member, offset, size, in_union) {
+                Step::Next => {}
+                step => return step,
+            }
+        }
+        Step::Done(None)
+    }
+
+    /// A read beyond the structure, which may end in an array without length.
+    fn flexible(&self, ty: &Type<'_>, offset: u32) -> Step<'_> {
+        let inner = || {
+            let last = ty.members().last()?;
+            let start = last.bit_offset / 8;
+            let array = self.resolve(last.ty).ok()?;
+            let within = offset.checked_sub(start)?;
+            if array.kind != Kind::Array || array.array().len != 0 {
+                return None;
+            }
+            let element = self.resolve(array.array().element).ok()?;
+            match element.kind {
+                Kind::Int => Some(Step::Done(Some(Walked::Number))),
+                _ if element.kind.is_composite() && element.size_or_type > 0 => {
+                    Some(Step::Into(element, within % element.size_or_type))
+                }
+                _ => None,
+            }
+        };
+        inner().unwrap_or(Step::Done(None))
+    }
+
+    fn member_step(&self, member: &Member, offset: u32, size: u32, in_union: bool) -> Step<'_> {
+        let end = offset + size;
+        let start = member.bit_offset / 8;
+        if member.bit_size > 0 {
+            let bits_end = (member.bit_offset + member.bit_size).div_ceil(8);
+            return match offset <= start && bits_end <= end {
+                true => Step::Done(Some(Walked::Number)),
+                false => Step::Next,
+            };
+        }
+        if offset < start {
+            // A hole.
+            return Step::Done(None);
+        }
+        let (Ok(mut ty), Ok(bytes)) = (self.resolve(member.ty), self.size(member.ty)) else {
+            return Step::Done(None);
+        };
+        let Some(member_end) = u32::try_from(bytes)
+            .ok()
+            .and_then(|bytes| start.checked_add(bytes))
+        else {
+            return Step::Done(None);
+        };
+        if offset >= member_end {
+            return Step::Next;
+        }
+        let mut start = start;
+        while ty.kind == Kind::Array {
+            let element = ty.array().element;
+            let (Ok(inner), Ok(width)) = (self.resolve(element), self.size(element)) else {
+                return Step::Done(None);
+            };
+            let Some(index) = u64::from(offset - start).checked_div(width) else {
+                return Step::Done(None);
+            };
+            // Not more than the offset.
+            start += (index * width) as u32;
+            ty = inner;
+        }
+        if ty.kind.is_composite() {
+            return Step::Into(ty, offset - start);
+        }
+        if ty.kind == Kind::Ptr {
+            if size != 8 || offset != start {
+                return Step::Done(None);
+            }
+            return Step::Done(Some(self.pointee(&ty)));
+        }
+        Step::Done((in_union || end <= member_end).then_some(Walked::Number))
+    }
+
+    /// What the pointer leads to; a number if that is not the kernel's own memory.
+    fn pointee(&self, pointer: &Type<'_>) -> Walked {
+        let elsewhere = self.ty(pointer.size_or_type).is_ok_and(|to| {
+            let tag = self.string(to.name).unwrap_or_default();
+            to.kind == Kind::TypeTag && matches!(tag, "user" | "percpu")
+        });
+        match self.resolve(pointer.size_or_type) {
+            Ok(to) if to.kind.is_composite() && elsewhere => Walked::Number,
+            Ok(to) if to.kind.is_composite() => Walked::Object(to.id),
+            _ => Walked::Object(0),
+        }
+    }
+}
+
+/// The types of the kernel that programs are loaded for, read when they are asked for.
+#[derive(Debug, Clone)]
+pub struct TargetTypes(pub Environment);
+
+impl TargetTypes {
+    fn with<T>(&self, ask: impl FnOnce(&Btf) -> Option<T>) -> Option<T> {
+        ask(self.0.target_btf().ok()??.as_ref())
+    }
+}
+
+impl KernelTypes for TargetTypes {
+    fn read(&self, type_id: u32, offset: u32, size: u32) -> Option<Walked> {
+        self.with(|btf| btf.read(type_id, offset, size))
+    }
+
+    fn structure(&self, name: &str) -> Option<u32> {
+        self.with(|btf| btf.structure(name))
+    }
+
+    fn name(&self, type_id: u32) -> Option<String> {
+        self.with(|btf| KernelTypes::name(btf, type_id))
+    }
+}
