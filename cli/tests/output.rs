@@ -61,7 +61,12 @@ fn nowhere_to_write_at_all_is_no_crash() {
         let output = run(folder.path(), arguments, full(), full());
         assert_eq!(output.status.code(), Some(UNWRITABLE), "{output:?}");
     }
-    for (arguments, code) in [(["detach", "1"], 1), (["attach", "-1"], 2)] {
+    for (arguments, code) in [
+        (["detach", "1"], 1),
+        (["attach", "-1"], 2),
+        (["verify", "/no/such/file"], 2),
+        (["run", "/no/such/file"], 2),
+    ] {
         let output = run(folder.path(), &arguments, full(), full());
         assert_eq!(output.status.code(), Some(code), "{output:?}");
     }

@@ -43,15 +43,12 @@ pub(super) fn run(files: &[PathBuf], options: &Options) -> anyhow::Result<Exit> 
     }
     let [accepted, rejected] = counts.agreed;
     let total = accepted + rejected + counts.unsound + counts.missed + counts.unknown;
-    anstream::eprintln!(
+    report::to_stderr(format_args!(
         "{total} tests: {accepted} accepted and {rejected} rejected as expected, {} accepted that \
          are expected to be rejected, {} not accepted that are expected to be, {} without an \
-         expectation; {} of all are unsupported",
-        counts.unsound,
-        counts.missed,
-        counts.unknown,
-        counts.unsupported
-    );
+         expectation; {} of all are unsupported\n",
+        counts.unsound, counts.missed, counts.unknown, counts.unsupported
+    ));
     Ok(if counts.internal > 0 {
         Exit::Internal
     } else if counts.unsound + counts.missed > 0 {
