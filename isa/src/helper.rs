@@ -69,6 +69,10 @@ pub enum ArgType {
     AnySock,
     /// A socket that a helper found, which is given back.
     ReleasedSock,
+    /// A `struct bpf_spin_lock` in a map's value.
+    SpinLock,
+    /// A `struct bpf_timer` in a map's value.
+    Timer,
     /// A subprogram used as a callback.
     Func,
     /// A pointer to the program's own stack, or null (context of a callback).

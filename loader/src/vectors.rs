@@ -72,9 +72,6 @@ pub enum Unsupported {
     /// Calls of kernel functions, whose numbers depend on the kernel.
     #[error("calls kernel functions ({0}), which the file gives by name")]
     KernelFunction(String),
-    /// A test that brings type information that the file does not hold.
-    #[error("needs type information that the file does not hold")]
-    Types,
 }
 
 /// Why a file of vectors cannot be read.
@@ -133,8 +130,6 @@ struct Test {
     fixups: BTreeMap<String, Vec<usize>>,
     #[serde(default)]
     kfunc_fixups: Vec<KernelFunction>,
-    #[serde(default)]
-    has_custom_btf: bool,
     #[serde(default)]
     strict_alignment: bool,
     actual_6_18: Option<Actual>,
@@ -210,9 +205,6 @@ fn program(
     if !test.kfunc_fixups.is_empty() {
         let names: Vec<&str> = test.kfunc_fixups.iter().map(|f| f.kfunc.as_str()).collect();
         return Err(Unsupported::KernelFunction(names.join(", ")));
-    }
-    if test.has_custom_btf {
-        return Err(Unsupported::Types);
     }
     let mut insns = slots(test, folder)?;
     let mut definitions = Vec::new();

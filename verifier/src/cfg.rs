@@ -8,7 +8,9 @@
 //! whose address is taken and edges from their exits back to it: a loop around the helper. A node
 //! without instructions comes before it, to which everything leads that leads to the call, so that
 //! the call heads no other loop. A helper that only notes a callback for later (a timer's) has an
-//! edge to a copy that is shared by all such calls, and whose exit leads nowhere.
+//! edge to a copy that is shared by all such calls, and whose exit leads nowhere. A node without
+//! instructions is the door to that copy: the head of what looks like a loop where the function asks
+//! for itself to be called again, which is another run each time.
 
 use std::collections::HashMap;
 
@@ -35,6 +37,8 @@ pub(crate) struct Block {
     pub(crate) target: Option<NodeIndex>,
     /// Callbacks that the call may enter: slot of the function, and its first block.
     pub(crate) callbacks: Vec<(u32, NodeIndex)>,
+    /// The door to a copy of a function that is called some time later.
+    pub(crate) door: bool,
 }
 
 /// An inlined copy of a function.
@@ -166,8 +170,8 @@ struct Builder<'a> {
     nodes: HashMap<(usize, Index), NodeIndex>,
     /// Nodes of calls that call back, behind the empty ones that are in `nodes`.
     calls: HashMap<(usize, Index), NodeIndex>,
-    /// Copies of functions that are called some time later, by function.
-    later: HashMap<usize, usize>,
+    /// Doors to the copies of functions that are called some time later, by function.
+    later: HashMap<usize, NodeIndex>,
     /// First instructions of functions whose addresses are taken.
     taken: Vec<Index>,
     pending: Vec<NodeIndex>,
@@ -205,6 +209,7 @@ impl Builder<'_> {
             next: None,
             target: None,
             callbacks: Vec::new(),
+            door: false,
         });
         self.pending.push(node);
         Ok(node)
@@ -248,16 +253,20 @@ impl Builder<'_> {
         Some(self.instances.len() - 1)
     }
 
-    /// The copy of a function that is called some time later.
-    fn copy_for_later(&mut self, function: usize) -> usize {
-        *self.later.entry(function).or_insert_with(|| {
-            self.instances.push(Instance {
-                function,
-                caller: None,
-                returns_to: None,
-            });
-            self.instances.len() - 1
-        })
+    /// The door to the copy of a function that is called some time later.
+    fn copy_for_later(&mut self, function: usize, entry: Index) -> Result<NodeIndex, TooLong> {
+        if let Some(door) = self.later.get(&function) {
+            return Ok(*door);
+        }
+        self.instances.push(Instance {
+            function,
+            caller: None,
+            returns_to: None,
+        });
+        let door = self.add(self.instances.len() - 1, entry, entry)?;
+        self.graph[door].door = true;
+        self.later.insert(function, door);
+        Ok(door)
     }
 
     /// First blocks of the functions that the call may call back.
@@ -272,15 +281,15 @@ impl Builder<'_> {
         let mut found = Vec::new();
         for entry in self.taken.clone() {
             let function = self.structure.function_of(entry);
-            let copy = if kind.is_later() {
-                Some(self.copy_for_later(function))
+            let to = if kind.is_later() {
+                self.copy_for_later(function, entry)?
             } else {
-                self.copy(function, instance, first, node)
+                match self.copy(function, instance, first, node) {
+                    Some(copy) => self.node(copy, entry)?,
+                    None => continue,
+                }
             };
-            if let Some(copy) = copy {
-                let to = self.node(copy, entry)?;
-                found.push((self.code[entry as usize].slot, to));
-            }
+            found.push((self.code[entry as usize].slot, to));
         }
         Ok(found)
     }
@@ -289,9 +298,13 @@ impl Builder<'_> {
         let block = &self.graph[node];
         let (instance, first, end) = (block.instance, block.first, block.end);
         if first == end {
-            let call = self.calling_back(instance, first)?;
-            self.graph.add_edge(node, call, ());
-            self.graph[node].next = Some(call);
+            let behind = if block.door {
+                self.node(instance, first)?
+            } else {
+                self.calling_back(instance, first)?
+            };
+            self.graph.add_edge(node, behind, ());
+            self.graph[node].next = Some(behind);
             return Ok(());
         }
         let last = end - 1;

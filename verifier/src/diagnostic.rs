@@ -63,6 +63,8 @@ codes! {
     ObjectAccess = "object-access", "A kernel object has no such field, or it is not writable.";
     MapValueBounds = "map-value-bounds", "An access to a map value is out of bounds.";
     MapAccess = "map-access", "The map may not be accessed in this way.";
+    MapField = "map-field", "A part of a map's value that belongs to the kernel is accessed.";
+    Section = "section", "This is not allowed while a lock is held, or without it.";
     MapType = "map-type", "The map type does not fit, or is not offered.";
     PacketBounds = "packet-bounds", "A packet access is not proved to be in bounds.";
     MemoryBounds = "memory-bounds", "A memory access is out of bounds.";
@@ -134,6 +136,7 @@ impl Rejection {
             | Code::HelperLicense
             | Code::UnreleasedReference
             | Code::MapType
+            | Code::Section
             | Code::Termination => Errno::EINVAL,
             _ => Errno::EACCES,
         }

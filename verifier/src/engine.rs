@@ -239,7 +239,7 @@ impl<'a> Engine<'a> {
                     ..
                 } => {
                     for (to, taken) in [(block.next, false), (block.target, true)] {
-                        let after = branch(state.clone(), cond, width, dst, src, taken);
+                        let after = branch(self.env, state.clone(), cond, width, dst, src, taken);
                         out.extend(to.zip(after));
                     }
                     return Ok(());
@@ -292,8 +292,8 @@ impl<'a> Engine<'a> {
         kind: CallbackKind,
         out: &mut Vec<(NodeIndex, State)>,
     ) -> Result<(), Located> {
-        let (function, entered) =
-            entered(state, kind).map_err(|failure| self.at(node, index, Some(state), failure))?;
+        let (function, entered) = entered(&mut self.notes, state, kind)
+            .map_err(|failure| self.at(node, index, Some(state), failure))?;
         let callbacks = &self.cfg.graph[node].callbacks;
         match callbacks.iter().find(|(entry, _)| *entry == function) {
             Some((_, to)) => {

@@ -4,9 +4,12 @@ use std::borrow::Cow;
 
 use bpftime_abi::map_type::create_flags::BPF_F_RDONLY_PROG;
 use bpftime_isa::helper::{self, HelperProto, Unavailable};
-use bpftime_isa::{CtxLayout, MapDef, MapType, Object, ProgType, Program, Walked, context};
+use bpftime_isa::{
+    CtxLayout, MapDef, MapField, MapFieldKind, MapType, Object, ProgType, Program, Walked, context,
+};
 
 use crate::Options;
+use crate::domain::value::{Kind, Value};
 use crate::options::Target;
 
 /// The program and the rules under which it is judged.
@@ -103,6 +106,35 @@ impl<'a> Env<'a> {
     /// A map by index: one of the program's, or the kind of map that one of them holds.
     pub(crate) fn map(&self, index: u32) -> Option<&'a MapDef> {
         self.maps.get(index as usize).copied()
+    }
+
+    /// Whether the kind is that of a map's values that hold a spin lock.
+    pub(crate) fn holds_lock(&self, kind: Kind) -> bool {
+        let Kind::MapValue { map } = kind else {
+            return false;
+        };
+        let is_lock = |field: &MapField| field.kind == MapFieldKind::SpinLock;
+        self.map(map)
+            .is_some_and(|map| map.fields.iter().any(is_lock))
+    }
+
+    /// Number of the structure in the kernel's types, or one that nothing has.
+    pub(crate) fn type_named(&self, name: &str) -> u32 {
+        let types = self.options.kernel_types.as_deref();
+        types
+            .and_then(|types| types.structure(name))
+            .unwrap_or(u32::MAX)
+    }
+
+    /// Whether the value is the address of an object as the kernel's part of a map's value holds.
+    pub(crate) fn points_to(&self, value: &Value, field: &MapField) -> bool {
+        let (MapFieldKind::Kptr { target, .. }, Kind::Object(Object::Typed { type_id, .. })) =
+            (&field.kind, value.kind)
+        else {
+            return false;
+        };
+        let start = value.offset().as_constant() == Some(0);
+        start && type_id != u32::MAX && type_id == self.type_named(target)
     }
 
     /// Whether the index is that of one map of the program's, not of a kind of map that a map of

@@ -7,7 +7,8 @@
 //! stays in the loop.
 //!
 //! A helper that calls back does so a bounded number of times, and nothing but its callbacks leads
-//! back to its node; so the loop around it ends, if the callback does.
+//! back to its node; so the loop around it ends, if the callback does. What leads back to the door of
+//! a function that is called later ends a run; the next is another.
 
 use bpftime_isa::{Decoded, Instruction};
 use petgraph::graph::NodeIndex;
@@ -36,7 +37,8 @@ pub(crate) fn self_bounded_heads(cfg: &Cfg, wto: &Wto, code: &[Decoded]) -> Vec<
         })
         .collect();
     for node in cfg.graph.node_indices() {
-        bounded[node.index()] = !cfg.graph[node].callbacks.is_empty();
+        let block = &cfg.graph[node];
+        bounded[node.index()] = block.door || !block.callbacks.is_empty();
     }
     if !bounds.contains(&true) {
         return bounded;

@@ -2,13 +2,32 @@
 //!
 //! A case is `== name`, a line `accept` or `reject <code>`, and the program: XDP with maps, 0 an
 //! array of 48-byte values (one entry), 1 a hash of 8-byte keys and values, 2 a ring buffer of 4096
-//! bytes, 3 an array of arrays of 8-byte values. A first line `type <name>` gives another program type. Every soundness mistake
+//! bytes, 3 an array of arrays of 8-byte values, 4 an array of four values with a number, a spin lock
+//! at 4, a timer at 8, pointers to kernel objects at 24 and (owned) 32, 5 an array of one value with
+//! a spin lock at 0. A first line `type <name>` gives another program type. Every soundness mistake
 //! has its safe sibling, so that a verifier which refuses everything fails as well.
 
 mod common;
 
-use bpftime_isa::{MapDef, MapType, ProgType, asm};
+use bpftime_isa::{MapDef, MapField, MapFieldKind, MapType, ProgType, asm};
 use bpftime_verifier::{options::Target, verify};
+
+fn with_fields(map: MapDef, fields: Vec<(u32, u32, MapFieldKind)>) -> MapDef {
+    let fields = fields.into_iter();
+    MapDef {
+        fields: fields
+            .map(|(offset, size, kind)| MapField { offset, size, kind })
+            .collect(),
+        ..map
+    }
+}
+
+fn kptr(referenced: bool) -> MapFieldKind {
+    MapFieldKind::Kptr {
+        target: "task_struct".into(),
+        referenced,
+    }
+}
 
 fn run(text: &str) -> (usize, Vec<String>) {
     let mut failures = Vec::new();
@@ -42,6 +61,19 @@ fn run(text: &str) -> (usize, Vec<String>) {
                 inner: Some(Box::new(common::map(MapType::Array, 4, 8, 4))),
                 ..common::map(MapType::ArrayOfMaps, 4, 4, 1)
             },
+            with_fields(
+                common::map(MapType::Array, 4, 40, 4),
+                vec![
+                    (4, 4, MapFieldKind::SpinLock),
+                    (8, 16, MapFieldKind::Timer),
+                    (24, 8, kptr(false)),
+                    (32, 8, kptr(true)),
+                ],
+            ),
+            with_fields(
+                common::map(MapType::Array, 4, 8, 1),
+                vec![(0, 4, MapFieldKind::SpinLock)],
+            ),
         ];
         count += 1;
         let mut options = common::options();
@@ -103,4 +135,9 @@ fn objects_of_the_kernel_are_read_and_given_back() {
 #[test]
 fn callbacks_are_verified_for_any_number_of_calls() {
     check(include_str!("cases/callbacks.txt"), 23);
+}
+
+#[test]
+fn parts_of_values_that_are_the_kernels_are_left_alone() {
+    check(include_str!("cases/map_fields.txt"), 25);
 }

@@ -4,44 +4,22 @@
 //! where each is given the kernel's rule that is not one of safety. How many of the accepted
 //! ones are accepted is printed, and may not fall below a mark.
 
-mod common;
-
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use bpftime_isa::{AttachType, Insn, MapDef, MapType, ProgType, Program};
-use bpftime_verifier::verify;
+use bpftime_loader::vectors;
+use bpftime_verifier::{Options, verify};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
 struct File {
-    meta: Meta,
     tests: Vec<Test>,
-}
-
-#[derive(Deserialize)]
-struct Meta {
-    maps: HashMap<String, Map>,
-}
-
-#[derive(Deserialize)]
-struct Map {
-    type_id: u32,
-    key: u32,
-    value: u32,
-    max: u32,
-    map_flags: Option<String>,
-    inner: Option<Box<Map>>,
 }
 
 #[derive(Deserialize)]
 struct Test {
     file: String,
     name: String,
-    prog_type: u32,
-    expected_attach_type: u32,
-    insns: Option<String>,
-    fixups: BTreeMap<String, Vec<usize>>,
     actual_6_18: Actual,
 }
 
@@ -51,56 +29,8 @@ struct Actual {
     log_last: Option<String>,
 }
 
-fn map(definition: &Map) -> Option<MapDef> {
-    let flags = match definition.map_flags.as_deref() {
-        Some("BPF_F_RDONLY_PROG") => 1 << 7,
-        Some("BPF_F_WRONLY_PROG") => 1 << 8,
-        _ => 0,
-    };
-    let inner = match &definition.inner {
-        Some(inner) => Some(Box::new(map(inner)?)),
-        None => None,
-    };
-    Some(MapDef {
-        flags,
-        inner,
-        ..common::map(
-            MapType::from_u32(definition.type_id)?,
-            definition.key,
-            definition.value,
-            definition.max,
-        )
-    })
-}
-
-fn program(test: &Test, meta: &Meta) -> Option<Program> {
-    let hex = test.insns.as_ref()?;
-    let bytes: Option<Vec<u8>> = (0..hex.len() / 2)
-        .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).ok())
-        .collect();
-    let mut insns: Vec<Insn> = bytes?
-        .chunks_exact(8)
-        .map(|slot| Insn::from_le_bytes(slot.try_into().expect("eight bytes")))
-        .collect();
-    let mut maps = Vec::new();
-    for (name, places) in &test.fixups {
-        for place in places {
-            let insn = &mut insns[*place];
-            // By descriptor becomes by index.
-            insn.src = if insn.src == 2 { 6 } else { 5 };
-            insn.imm = maps.len() as i32;
-        }
-        maps.push(map(&meta.maps[name])?);
-    }
-    let prog_type = ProgType::from_u32(test.prog_type)?;
-    Some(Program {
-        attach_type: Some(AttachType(test.expected_attach_type)),
-        ..common::program(prog_type, insns, maps)
-    })
-}
-
 /// The folder of vectors, if it is there.
-fn vectors() -> Option<PathBuf> {
+fn folder() -> Option<PathBuf> {
     let folder = std::env::var_os("BPFTIME_VECTORS").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors"),
         PathBuf::from,
@@ -110,7 +40,7 @@ fn vectors() -> Option<PathBuf> {
 
 #[test]
 fn no_program_is_accepted_that_linux_rejects() {
-    let Some(folder) = vectors() else {
+    let Some(folder) = folder() else {
         eprintln!("skipped: no vectors; set BPFTIME_VECTORS");
         return;
     };
@@ -125,13 +55,16 @@ fn no_program_is_accepted_that_linux_rejects() {
     let mut same_sentence = 0;
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     for name in ["verifier-6.1.json", "verifier-6.12.json"] {
-        let text = std::fs::read(folder.join("kernel_verifier").join(name)).expect("a file");
+        let path = folder.join("kernel_verifier").join(name);
+        let text = std::fs::read(&path).expect("a file");
         let file: File = serde_json::from_slice(&text).expect("its format");
-        for test in &file.tests {
-            let Some(program) = program(test, &file.meta) else {
+        let vectors = vectors::read(&path).expect("the same format");
+        assert_eq!(vectors.len(), file.tests.len());
+        for (test, vector) in file.tests.iter().zip(vectors) {
+            let Ok(program) = vector.program else {
                 continue;
             };
-            let verdict = verify(program, &common::options());
+            let verdict = verify(program, &Options::linux());
             let title = format!("{}: {}", test.file, test.name);
             match (test.actual_6_18.verdict.as_str(), verdict) {
                 ("ACCEPT", Ok(_)) => {

@@ -146,8 +146,8 @@ helpers! {
     90 msg_push_data(Ctx, Anything, Anything, Anything) -> Integer, packet;
     91 msg_pop_data(Ctx, Anything, Anything, Anything) -> Integer, packet;
     92 rc_pointer_rel(Ctx, Anything, Anything) -> Integer, gpl;
-    93 spin_lock(Unsupported("a spin lock")) -> Void;
-    94 spin_unlock(Unsupported("a spin lock")) -> Void;
+    93 spin_lock(SpinLock) -> Void;
+    94 spin_unlock(SpinLock) -> Void;
     95 sk_fullsock(SockCommon) -> CastOrNull(Socket);
     96 tcp_sock(SockCommon) -> CastOrNull(TcpSock);
     97 skb_ecn_set_ce(Ctx) -> Integer;
@@ -222,10 +222,10 @@ helpers! {
     166 sys_bpf(Anything, MemRead, ConstSize) -> Integer;
     167 btf_find_by_name_kind(MemRead, ConstSize, Anything, Anything) -> Integer;
     168 sys_close(Anything) -> Integer;
-    169 timer_init(Unsupported("a timer"), ConstMapPtr, Anything) -> Integer, gpl;
-    170 timer_set_callback(Unsupported("a timer"), Func) -> Integer, gpl;
-    171 timer_start(Unsupported("a timer"), Anything, Anything) -> Integer, gpl;
-    172 timer_cancel(Unsupported("a timer")) -> Integer, gpl;
+    169 timer_init(Timer, ConstMapPtr, Anything) -> Integer, gpl;
+    170 timer_set_callback(Timer, Func) -> Integer, gpl;
+    171 timer_start(Timer, Anything, Anything) -> Integer, gpl;
+    172 timer_cancel(Timer) -> Integer, gpl;
     173 get_func_ip(Ctx) -> Integer, gpl;
     174 get_attach_cookie(Ctx) -> Integer;
     175 task_pt_regs(Unsupported("a task")) -> Unsupported("the registers of a task"), gpl;

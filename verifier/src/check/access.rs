@@ -3,7 +3,7 @@
 use bpftime_isa::{CtxFieldKind, Operand, Size};
 
 use super::region::{MemoryArgument, in_region, offset_of};
-use super::{Failure, object, operand};
+use super::{Failure, map_field, object, operand};
 use crate::assertion::{Access, AccessKind};
 use crate::diagnostic::Code;
 use crate::domain::stack::{self, Found};
@@ -39,8 +39,11 @@ pub(super) fn accessible(env: &Env<'_>, state: &State, access: &Access) -> Resul
             aligned(access, &argument, "stack ", Code::StackBounds)?;
             stack_contents(env, state, access, &argument, frame)
         }
-        _ => {
+        kind => {
             in_region(env, state, &argument)?;
+            if let Kind::MapValue { map } = kind {
+                map_field::accessible(env, access, &argument, map)?;
+            }
             if atomic {
                 aligned(access, &argument, "", Code::AtomicAccess)?;
             }
@@ -211,6 +214,9 @@ pub(super) fn storable(
     let value = operand(state, src);
     let target = state.reg(access.base);
     let Kind::Stack { frame } = target.kind else {
+        if let Kind::MapValue { map } = target.kind {
+            map_field::storable(env, &argument(state, access), map, &value)?;
+        }
         if value.may_be_pointer() && !env.options.allow_ptr_leaks {
             return Err(leak(src, target.kernel_kind()));
         }

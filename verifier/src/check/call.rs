@@ -5,7 +5,7 @@ use bpftime_isa::{ArgType, HelperProto, MapDef, Reg, RetType};
 
 use super::argument_memory::{fixed_memory_aligned, memory_contents};
 use super::region::{MemoryArgument, in_region};
-use super::{Failure, map_use, object};
+use super::{Failure, map_field, map_use, object};
 use crate::diagnostic::Code;
 use crate::domain::state::State;
 use crate::domain::value::{Kind, Value};
@@ -83,6 +83,9 @@ pub(super) fn helper(env: &Env<'_>, state: &State, id: u32) -> Result<(), Failur
     }
     for memory in memory_arguments(env, state, proto)? {
         in_region(env, state, &memory)?;
+        if let Kind::MapValue { map } = memory.pointer.kind {
+            map_field::usable_by_helper(env, &memory, map)?;
+        }
         fixed_memory_aligned(proto, &memory)?;
         memory_contents(env, state, proto, &memory)?;
     }
@@ -225,6 +228,8 @@ fn check_argument(
         },
         ArgType::SockCommon | ArgType::AnySock => object::socket(state, reg),
         ArgType::ReleasedSock => object::released_socket(state, reg),
+        ArgType::SpinLock => map_field::spin_lock(env, state, proto.id, reg),
+        ArgType::Timer => map_field::timer(env, state, proto.id, reg),
         ArgType::Func => match value.kind {
             Kind::Func { .. } => Ok(()),
             _ => Err(refuse(reg, value, "func")),
@@ -362,6 +367,8 @@ pub(crate) fn memory_arguments(
             | ArgType::SockCommon
             | ArgType::AnySock
             | ArgType::ReleasedSock
+            | ArgType::SpinLock
+            | ArgType::Timer
             | ArgType::Func
             | ArgType::StackOrNull
             | ArgType::Unsupported(_) => continue,

@@ -3,7 +3,7 @@
 use bpftime_isa::returns::returns;
 use bpftime_isa::{ProgType, Reg};
 
-use super::{Failure, initialized};
+use super::{Failure, initialized, map_field};
 use crate::diagnostic::Code;
 use crate::domain::state::{CallbackKind, State};
 use crate::domain::value::{Kind, Value};
@@ -31,6 +31,7 @@ pub(super) fn legacy_packet(env: &Env<'_>, state: &State) -> Result<(), Failure>
             "LD_ABS is only allowed in functions that return 'int'",
         ));
     }
+    map_field::leavable(state, "BPF_LD_[ABS|IND]")?;
     if let Some(held) = state.references.first() {
         return Err(Failure::new(
             Code::UnreleasedReference,
@@ -67,6 +68,7 @@ pub(super) fn returnable(env: &Env<'_>, state: &State) -> Result<(), Failure> {
         }
         return Ok(());
     }
+    map_field::leavable(state, "BPF_EXIT instruction in main prog")?;
     if let Some(held) = state.references.first() {
         return Err(Failure::new(
             Code::UnreleasedReference,
@@ -93,6 +95,7 @@ pub(super) fn returnable(env: &Env<'_>, state: &State) -> Result<(), Failure> {
 /// Whether a function that a helper called may return.
 fn callback_returnable(state: &State, kind: CallbackKind, held: usize) -> Result<(), Failure> {
     initialized(state, Reg::R0)?;
+    map_field::leavable(state, "BPF_EXIT instruction in callback")?;
     if let Some(kept) = state.references.get(held) {
         return Err(Failure::new(
             Code::UnreleasedReference,

@@ -41,6 +41,7 @@ const PEEK: u32 = 89;
 const LOOKUP_PERCPU: u32 = 195;
 const LOCAL_STORAGE: u32 = 81;
 const FOR_EACH: u32 = 164;
+const TIMER_INIT: u32 = 169;
 
 /// Whether the helper takes maps of the type (kernel `check_map_func_compatibility`). What is
 /// not listed is refused.
@@ -48,7 +49,7 @@ fn fits(map_type: MapType, helper: u32) -> bool {
     match map_type {
         MapType::LpmTrie => matches!(helper, LOOKUP | UPDATE | DELETE),
         MapType::Hash | MapType::Array | MapType::LruHash => {
-            matches!(helper, LOOKUP | UPDATE | DELETE | FOR_EACH)
+            matches!(helper, LOOKUP | UPDATE | DELETE | FOR_EACH | TIMER_INIT)
         }
         MapType::PerCpuArray | MapType::PerCpuHash | MapType::LruPerCpuHash => {
             matches!(helper, LOOKUP | UPDATE | DELETE | LOOKUP_PERCPU | FOR_EACH)

@@ -4,6 +4,7 @@ mod access;
 mod argument_memory;
 mod call;
 mod exit;
+mod map_field;
 mod map_use;
 mod object;
 mod region;
@@ -19,6 +20,7 @@ use crate::env::Env;
 use crate::options::Target;
 
 pub(crate) use call::{ARGUMENT_REGS, map_argument, memory_arguments};
+pub(crate) use map_field::lock_of;
 pub(crate) use region::MemoryArgument;
 
 /// Why an assertion is not proved.
@@ -91,8 +93,11 @@ pub(crate) fn check(env: &Env<'_>, state: &State, assertion: &Assertion) -> Resu
         Assertion::Storable { access, src } => access::storable(env, state, &access, src),
         Assertion::AtomicOperand { access, src } => atomic_operand(env, state, &access, src),
         Assertion::Loadable(value) => loadable(env, value),
-        Assertion::Callable(CallTarget::Helper(id)) => call::helper(env, state, id),
-        Assertion::Callable(CallTarget::Local(_)) => Ok(()),
+        Assertion::Callable(target @ CallTarget::Helper(id)) => {
+            map_field::callable(state, target)?;
+            call::helper(env, state, id)
+        }
+        Assertion::Callable(target @ CallTarget::Local(_)) => map_field::callable(state, target),
         Assertion::Callable(CallTarget::Kfunc { id, .. }) => Err(Failure::new(
             Code::UnsupportedCall,
             "a helper or a subprogram",
@@ -377,13 +382,17 @@ fn atomic_operand(env: &Env<'_>, state: &State, access: &Access, src: Reg) -> Re
 fn loadable(env: &Env<'_>, value: Imm64) -> Result<(), Failure> {
     match value {
         Imm64::Value(_) | Imm64::Func { .. } => Ok(()),
-        Imm64::MapIdx(index) if env.is_own_map(index) => map_use::offered(env, index),
+        Imm64::MapIdx(index) if env.is_own_map(index) => {
+            map_use::offered(env, index)?;
+            map_field::map_fits(env, index)
+        }
         Imm64::MapIdx(index) => Err(no_such_map(index, env.program.maps.len())),
         Imm64::MapIdxValue { index, offset } => {
             let Some(map) = env.program.maps.get(index as usize) else {
                 return Err(no_such_map(index, env.program.maps.len()));
             };
             map_use::offered(env, index)?;
+            map_field::map_fits(env, index)?;
             if map.map_type != MapType::Array || map.max_entries != 1 {
                 return Err(Failure::new(
                     Code::MapAccess,

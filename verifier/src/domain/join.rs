@@ -1,6 +1,7 @@
 //! A state that covers two others.
 
 use super::pairs::Pairs;
+use super::section::Lock;
 use super::state::{Frame, State};
 use super::value::{Id, Kind, Value};
 
@@ -50,6 +51,21 @@ pub fn join(a: &State, b: &State, how: How, next_id: &mut Id) -> Option<State> {
         next: next_id,
     };
     let mut result = a.clone();
+    result.sections.lock = match (a.sections.lock, b.sections.lock) {
+        (None, None) => None,
+        (Some(x), Some(y)) if x.map == y.map && (x.value == 0) == (y.value == 0) => {
+            let value = if x.value == 0 {
+                0
+            } else {
+                names.of(x.value, y.value)
+            };
+            Some(Lock { value, ..x })
+        }
+        _ => return None,
+    };
+    if a.sections.rcu != b.sections.rcu || a.sections.preempt != b.sections.preempt {
+        return None;
+    }
     result.executed = a.executed.max(b.executed);
     result.lineage.merge(&b.lineage);
     for (held, (x, y)) in result
@@ -161,6 +177,7 @@ fn join_pointers(a: &Value, b: &Value, how: How, names: &mut Names<'_>) -> Value
     }
     joined.nullable = a.nullable || b.nullable;
     joined.id = match (a.nullable, b.nullable) {
+        (false, false) if a.id != 0 && b.id != 0 => names.of(a.id, b.id),
         (false, false) => 0,
         // With an offset there is no null any more that a comparison with 0 would find.
         _ if joined.delta != 0 || joined.number.as_constant() != Some(0) => return Value::any(),

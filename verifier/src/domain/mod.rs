@@ -9,6 +9,7 @@
 //! - [`refine`]: what a comparison says about its operands
 //! - [`value`]: what a register or a stack cell holds
 //! - [`stack`]: the stack of one frame, byte by byte
+//! - [`section`]: spin locks held and the like
 //! - [`state`]: frames and acquired resources
 //! - `pairs`: a map to identities
 //! - [`order`]: whether one state covers another
@@ -38,6 +39,7 @@ pub mod scalar;
 pub mod scalar_half;
 #[cfg(test)]
 mod scalar_tests;
+pub mod section;
 pub mod stack;
 pub mod state;
 #[expect(

@@ -1,6 +1,7 @@
 //! Whether one state covers another: whatever is possible in the second is possible in the first.
 
 use super::pairs::Pairs;
+use super::section::Sections;
 use super::stack::{Found, Stack};
 use super::state::{Frame, State};
 use super::value::{Id, Kind, Value};
@@ -37,6 +38,9 @@ pub fn covers(general: &State, special: &State, leaks: bool) -> bool {
         return false;
     }
     let mut matching = Matching::default();
+    if !sections_match(&general.sections, &special.sections, &mut matching) {
+        return false;
+    }
     // Resources are matched in order of acquisition, one to one.
     for (a, b) in general.references.iter().zip(&special.references) {
         if a.slot != b.slot || !matching.matches(a.id, b.id) {
@@ -46,6 +50,20 @@ pub fn covers(general: &State, special: &State, leaks: bool) -> bool {
     general
         .differing_frames(special)
         .all(|(_, a, b)| frame_covers(a, b, &mut matching, leaks))
+}
+
+/// Whether both are in the same sections; what is held is the same lock.
+fn sections_match(a: &Sections, b: &Sections, matching: &mut Matching) -> bool {
+    let locks = match (a.lock, b.lock) {
+        (None, None) => true,
+        (Some(x), Some(y)) => {
+            x.map == y.map
+                && (x.value == 0) == (y.value == 0)
+                && (x.value == 0 || matching.matches(x.value, y.value))
+        }
+        _ => false,
+    };
+    locks && a.rcu == b.rcu && a.preempt == b.preempt
 }
 
 fn frame_covers(a: &Frame, b: &Frame, matching: &mut Matching, leaks: bool) -> bool {
@@ -123,13 +141,13 @@ fn pointer_covers(a: &Value, b: &Value, matching: &mut Matching) -> bool {
                 && (a.id == 0 || matching.matches(a.id, b.id))
         }
         _ => {
-            // A pointer that is not null has identity 0, so that two values which are null
-            // together do not cover one that may be null and one that is not.
+            // Pointers that may be null with one identity are null together. One that is not null
+            // has an identity only if it matters which of several things it points to.
             (if a.delta == b.delta {
                 b.number.is_subset(a.number)
             } else {
                 b.offset().is_subset(a.offset())
-            }) && (!a.nullable || matching.matches(a.id, b.id))
+            }) && (a.id == 0 || ((a.nullable || b.id != 0) && matching.matches(a.id, b.id)))
         }
     }
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use bpftime_isa::Reg;
 
 use super::lineage::Lineage;
+use super::section::Sections;
 use super::stack::{Stack, Units};
 use super::value::{Id, Kind, Value};
 
@@ -84,6 +85,8 @@ pub struct State {
     frames: Vec<Rc<Frame>>,
     /// Acquired resources in order.
     pub references: Vec<Reference>,
+    /// Locks held and the like.
+    pub sections: Sections,
     /// Greatest number of instructions executed until here; `u64::MAX` if not known.
     pub executed: u64,
     /// Where it came from, if that is remembered.
@@ -96,6 +99,7 @@ impl State {
         Self {
             frames: vec![Rc::new(Frame::new(0))],
             references: Vec::new(),
+            sections: Sections::default(),
             executed: 0,
             lineage: Lineage::default(),
         }
@@ -195,6 +199,7 @@ impl State {
         let mut state = Self {
             frames: Vec::new(),
             references: Vec::new(),
+            sections: Sections::default(),
             executed: 0,
             lineage: Lineage::default(),
         };

@@ -78,7 +78,8 @@ pub struct Value {
     /// Number, or variable part of a pointer's offset.
     pub number: Number,
     /// Scalars: values with the same identity are equal. Nullable pointers: values with the same
-    /// identity are null together. Packet pointers with a variable offset: values with the same
+    /// identity are null together. Map values with spin locks: with the same identity they are the
+    /// same value, also once they are known not to be null. Packet pointers with a variable offset: values with the same
     /// identity have the same variable offset.
     pub id: Id,
     /// The acquired resource that the pointer stands for.

@@ -6,12 +6,14 @@ use crate::check::operand;
 use crate::domain::refine::assume;
 use crate::domain::state::State;
 use crate::domain::value::{Kind, Value};
+use crate::env::Env;
 
 /// Greatest offset in a packet (kernel `MAX_PACKET_OFF`).
 const MAX_PACKET_OFFSET: u64 = 0xffff;
 
 /// The state in which the comparison comes out as `taken`, or `None` if it cannot.
 pub(crate) fn branch(
+    env: &Env<'_>,
     mut state: State,
     cond: Cond,
     width: Width,
@@ -41,10 +43,10 @@ pub(crate) fn branch(
     };
     if let Some(equal) = equal {
         if right.as_constant() == Some(0) {
-            return compared_with_null(state, &left, equal);
+            return compared_with_null(env, state, &left, equal);
         }
         if left.as_constant() == Some(0) {
-            return compared_with_null(state, &right, equal);
+            return compared_with_null(env, state, &right, equal);
         }
         return Some(state);
     }
@@ -69,7 +71,12 @@ fn set_number(state: &mut State, reg: Reg, before: &Value, number: crate::domain
 }
 
 /// A pointer, or not, was compared with 0.
-fn compared_with_null(mut state: State, value: &Value, equal: bool) -> Option<State> {
+fn compared_with_null(
+    env: &Env<'_>,
+    mut state: State,
+    value: &Value,
+    equal: bool,
+) -> Option<State> {
     if !value.nullable {
         return if equal && never_null(value) {
             None
@@ -93,7 +100,10 @@ fn compared_with_null(mut state: State, value: &Value, equal: bool) -> Option<St
             |value| value.nullable && value.id == id,
             |value| {
                 value.nullable = false;
-                value.id = 0;
+                // Which of several values with locks it is still matters.
+                if !env.holds_lock(value.kind) {
+                    value.id = 0;
+                }
             },
         );
     }

@@ -4,8 +4,9 @@ use bpftime_isa::context::Object;
 use bpftime_isa::{ArgType, HelperProto, MapType, Reg, RetType};
 
 use super::{Notes, memory};
-use crate::check::{ARGUMENT_REGS, Failure, map_argument, memory_arguments};
+use crate::check::{ARGUMENT_REGS, Failure, lock_of, map_argument, memory_arguments};
 use crate::domain::interval::Interval;
+use crate::domain::section::Lock;
 use crate::domain::state::{Reference, State};
 use crate::domain::value::{Kind, Number, Value};
 use crate::env::Env;
@@ -51,6 +52,14 @@ pub(super) fn helper(
         },
         RetType::Void | RetType::Unsupported(_) => Value::uninit(),
     };
+    match id {
+        SPIN_LOCK => {
+            let lock = lock_of(env, state, Reg::R1)?;
+            state.sections.lock = Some(Lock { slot, ..lock });
+        }
+        SPIN_UNLOCK => state.sections.lock = None,
+        _ => {}
+    }
     // Where bits of pointers may be seen, what was a pointer is still some number.
     let invalid = if env.options.allow_ptr_leaks {
         Value::unknown()
@@ -87,6 +96,9 @@ pub(super) fn helper(
 /// `bpf_probe_read_str`, `bpf_get_stack`, `bpf_probe_read_user_str`, `bpf_probe_read_kernel_str`,
 /// `bpf_get_task_stack`.
 const COUNTING: [u32; 5] = [45, 67, 114, 115, 141];
+
+const SPIN_LOCK: u32 = 93;
+const SPIN_UNLOCK: u32 = 94;
 
 /// Greatest error number (kernel `MAX_ERRNO`).
 const MAX_ERRNO: u64 = 4095;

@@ -12,6 +12,7 @@
 
 use bpftime_isa::Reg;
 
+use super::Notes;
 use crate::check::{ARGUMENT_REGS, Failure};
 use crate::diagnostic::Code;
 use crate::domain::interval::Interval;
@@ -22,7 +23,11 @@ use crate::domain::value::{Kind, Number, Value};
 const MAX_LOOPS: u64 = 1 << 23;
 
 /// The first slot of the function that the helper calls back, and the state in which it enters it.
-pub(crate) fn entered(state: &State, kind: CallbackKind) -> Result<(u32, State), Failure> {
+pub(crate) fn entered(
+    notes: &mut Notes,
+    state: &State,
+    kind: CallbackKind,
+) -> Result<(u32, State), Failure> {
     let function = ARGUMENT_REGS
         .into_iter()
         .find_map(|reg| match state.reg(reg).kind {
@@ -33,6 +38,8 @@ pub(crate) fn entered(state: &State, kind: CallbackKind) -> Result<(u32, State),
         .into_iter()
         .find_map(|reg| match state.reg(reg).kind {
             Kind::Map { map } => Some(map),
+            // The timer's.
+            Kind::MapValue { map } if kind.is_later() => Some(map),
             _ => None,
         });
     let arguments = match (kind, map) {
@@ -40,8 +47,13 @@ pub(crate) fn entered(state: &State, kind: CallbackKind) -> Result<(u32, State),
         (CallbackKind::ForEachMapElem, Some(map)) => vec![
             Value::pointer(Kind::Map { map }),
             Value::pointer(Kind::MapKey { map }),
-            Value::pointer(Kind::MapValue { map }),
+            element(notes, map),
             *state.reg(Reg::R3),
+        ],
+        (CallbackKind::Timer, Some(map)) => vec![
+            Value::pointer(Kind::Map { map }),
+            Value::pointer(Kind::MapKey { map }),
+            element(notes, map),
         ],
         _ => return Err(unknown()),
     };
@@ -56,6 +68,14 @@ pub(crate) fn entered(state: &State, kind: CallbackKind) -> Result<(u32, State),
         entered
     };
     Ok((function, entered))
+}
+
+/// Some value of the map.
+fn element(notes: &mut Notes, map: u32) -> Value {
+    Value {
+        id: notes.fresh_id(),
+        ..Value::pointer(Kind::MapValue { map })
+    }
 }
 
 fn unknown() -> Failure {

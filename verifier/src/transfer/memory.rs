@@ -1,6 +1,8 @@
 //! Loads, stores and atomic operations.
 
-use bpftime_isa::{AtomicOp, CtxFieldKind, Instruction, Object, Operand, Reg, Size, Walked, Width};
+use bpftime_isa::{
+    AtomicOp, CtxFieldKind, Instruction, MapFieldKind, Object, Operand, Reg, Size, Walked, Width,
+};
 
 use super::Notes;
 use crate::assertion::fetched;
@@ -137,9 +139,30 @@ fn loaded(
                 Some(Walked::Number) | None => unknown,
             }
         }
-        Kind::MapValue { map } => frozen_bytes(env, map, offset, bytes).unwrap_or(unknown),
+        Kind::MapValue { map } => kernel_pointer(env, notes, map, offset)
+            .or_else(|| frozen_bytes(env, map, offset, bytes))
+            .unwrap_or(unknown),
         _ => unknown,
     }
+}
+
+/// A pointer to an object of the kernel's that a map's value holds. Others may replace it at any
+/// time, so that the object may be gone.
+fn kernel_pointer(env: &Env<'_>, notes: &mut Notes, map: u32, offset: Number) -> Option<Value> {
+    let at = offset.as_constant()?;
+    let fields = &env.map(map)?.fields;
+    let field = fields.iter().find(|field| u64::from(field.offset) == at)?;
+    let MapFieldKind::Kptr { target, .. } = &field.kind else {
+        return None;
+    };
+    Some(Value {
+        nullable: true,
+        id: notes.fresh_id(),
+        ..Value::pointer(Kind::Object(Object::Typed {
+            type_id: env.type_named(target),
+            trusted: false,
+        }))
+    })
 }
 
 /// Bytes of a map that can no longer change.

@@ -141,6 +141,9 @@ impl Argument {
             ArgType::SockCommon | ArgType::AnySock | ArgType::ReleasedSock => {
                 Err(ArgumentProblem::Unsupported("a socket"))
             }
+            ArgType::SpinLock | ArgType::Timer => {
+                Err(ArgumentProblem::Unsupported("a lock or a timer in a map's value"))
+            }
             ArgType::Func | ArgType::StackOrNull => Err(ArgumentProblem::Unsupported("a callback")),
             ArgType::Unsupported(what) => Err(ArgumentProblem::Unsupported(what)),
         }

@@ -1,0 +1,349 @@
+//! Parts of map values that belong to the kernel: spin locks, timers, pointers to kernel objects.
+//!
+//! A program that wrote over them could make the kernel follow any address, so plain accesses may
+//! not touch them: neither instructions nor helpers, wherever in the possible range. They are passed
+//! to the helpers made for them by an address that is known exactly.
+//!
+//! **Spin locks.** A lock is known by its map and by the identity of the pointer to the value that
+//! holds it: two lookups give two identities, for they may find two values; copies of a pointer share
+//! one. In a map of a single value that is addressed directly there is only one lock, and identity 0
+//! stands for it. While a lock is held the program takes no other, calls no helper but the one that
+//! releases it, and does not end, so no run ends or waits with a lock held.
+//!
+//! **Timers** keep the map alive that they are in, so `bpf_timer_init` has to be given that map.
+
+use bpftime_isa::{CallTarget, MapField, MapFieldKind, MapType, ProgType, Reg};
+
+use super::Failure;
+use super::region::{MemoryArgument, offset_of};
+use crate::assertion::{Access, AccessKind};
+use crate::diagnostic::Code;
+use crate::domain::section::Lock;
+use crate::domain::state::State;
+use crate::domain::value::{Kind, Value};
+use crate::env::Env;
+use crate::options::Target;
+
+const SPIN_LOCK: u32 = 93;
+const SPIN_UNLOCK: u32 = 94;
+const TIMER_INIT: u32 = 169;
+
+/// The kernel's name of a part.
+fn name(kind: &MapFieldKind) -> &'static str {
+    match kind {
+        MapFieldKind::SpinLock => "bpf_spin_lock",
+        MapFieldKind::ResSpinLock => "bpf_res_spin_lock",
+        MapFieldKind::Timer => "bpf_timer",
+        MapFieldKind::Workqueue => "bpf_wq",
+        MapFieldKind::TaskWork => "bpf_task_work",
+        MapFieldKind::Kptr { .. } => "kptr",
+        MapFieldKind::Uptr { .. } => "uptr",
+        MapFieldKind::ListHead => "bpf_list_head",
+        MapFieldKind::ListNode => "bpf_list_node",
+        MapFieldKind::RbRoot => "bpf_rb_root",
+        MapFieldKind::RbNode => "bpf_rb_node",
+        MapFieldKind::Refcount => "bpf_refcount",
+    }
+}
+
+/// The first part of the map's value that the bytes may touch.
+fn touched<'a>(env: &Env<'a>, map: u32, argument: &MemoryArgument) -> Option<&'a MapField> {
+    let (least, most) = offset_of(argument);
+    let end = i128::from(most) + i128::from(argument.most);
+    let touches = |field: &&MapField| {
+        let (first, last) = (
+            i64::from(field.offset),
+            i64::from(field.offset) + i64::from(field.size),
+        );
+        i128::from(first) < end && least < last
+    };
+    env.map(map)?.fields.iter().find(touches)
+}
+
+/// Whether an instruction may access the bytes of the map's value.
+pub(super) fn accessible(
+    env: &Env<'_>,
+    access: &Access,
+    argument: &MemoryArgument,
+    map: u32,
+) -> Result<(), Failure> {
+    let Some(field) = touched(env, map, argument) else {
+        return Ok(());
+    };
+    let refuse = |needed: &str, kernel: String| {
+        Err(Failure::new(
+            Code::MapField,
+            needed,
+            format!(
+                "{} bytes at {} over {} at {}",
+                argument.most,
+                argument.pointer,
+                name(&field.kind),
+                field.offset
+            ),
+            kernel,
+        ))
+    };
+    let MapFieldKind::Kptr { referenced, .. } = &field.kind else {
+        return refuse(
+            "an access beside the kernel's part of the value",
+            format!(
+                "{} cannot be accessed directly by load/store",
+                name(&field.kind)
+            ),
+        );
+    };
+    let at = argument.offset().as_constant();
+    if argument.most != 8 {
+        return refuse(
+            "all 8 bytes of a kernel pointer",
+            "kptr access size must be BPF_DW".into(),
+        );
+    }
+    if at.is_none() {
+        return refuse(
+            "a kernel pointer at a known offset",
+            "kptr access cannot have variable offset".into(),
+        );
+    }
+    if at != Some(field.offset.into()) {
+        return refuse(
+            "a kernel pointer and nothing beside it",
+            format!(
+                "kptr access misaligned expected={} off={}",
+                field.offset,
+                at.unwrap_or_default()
+            ),
+        );
+    }
+    match access.kind {
+        AccessKind::Read => Ok(()),
+        AccessKind::Write if *referenced => refuse(
+            "bpf_kptr_xchg to replace a pointer that owns its object",
+            "store to referenced kptr disallowed".into(),
+        ),
+        AccessKind::Write => Ok(()),
+        AccessKind::Atomic { .. } => refuse(
+            "a plain load or store of a kernel pointer",
+            "kptr in map can only be accessed using BPF_MEM instruction mode".into(),
+        ),
+    }
+}
+
+/// Whether the value may be stored in the kernel's part of a map's value, if it is one.
+pub(super) fn storable(
+    env: &Env<'_>,
+    argument: &MemoryArgument,
+    map: u32,
+    value: &Value,
+) -> Result<(), Failure> {
+    let Some(field) = touched(env, map, argument) else {
+        return Ok(());
+    };
+    if value.as_constant() == Some(0) || env.points_to(value, field) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Code::MapField,
+        "null, or a pointer to such an object",
+        value.to_string(),
+        "invalid kptr access",
+    ))
+}
+
+/// Whether a helper may use the bytes of the map's value.
+pub(super) fn usable_by_helper(
+    env: &Env<'_>,
+    argument: &MemoryArgument,
+    map: u32,
+) -> Result<(), Failure> {
+    match touched(env, map, argument) {
+        None => Ok(()),
+        Some(field) => Err(Failure::new(
+            Code::MapField,
+            "memory beside the kernel's part of the value",
+            format!("{} at {}", name(&field.kind), field.offset),
+            format!(
+                "{} cannot be accessed indirectly by helper",
+                name(&field.kind)
+            ),
+        )),
+    }
+}
+
+/// The map whose part of that kind the register points to exactly.
+fn exactly(env: &Env<'_>, state: &State, reg: Reg, wanted: &MapFieldKind) -> Result<u32, Failure> {
+    let value = state.reg(reg);
+    let place = match value.kind {
+        Kind::MapValue { map } if !value.nullable => value
+            .constant_offset()
+            .and_then(|offset| u32::try_from(offset).ok())
+            .and_then(|offset| {
+                let fields = &env.map(map)?.fields;
+                let found = |field: &&MapField| field.offset == offset && field.kind == *wanted;
+                fields.iter().find(found).map(|_| map)
+            }),
+        _ => None,
+    };
+    place.ok_or_else(|| {
+        let name = name(wanted);
+        Failure::new(
+            Code::HelperArgument,
+            format!("the address of a {name} in a map's value in {reg}"),
+            value.to_string(),
+            match value.kind {
+                Kind::MapValue { .. } if !value.nullable => {
+                    format!("off {} doesn't point to 'struct {name}'", value.delta)
+                }
+                _ => format!(
+                    "R{} type={} expected=map_value",
+                    reg.index(),
+                    value.kernel_kind()
+                ),
+            },
+        )
+    })
+}
+
+/// The lock that the register points to.
+pub(crate) fn lock_of(env: &Env<'_>, state: &State, reg: Reg) -> Result<Lock, Failure> {
+    let map = exactly(env, state, reg, &MapFieldKind::SpinLock)?;
+    let value = state.reg(reg);
+    let single = env
+        .map(map)
+        .filter(|_| env.is_own_map(map))
+        .is_some_and(|map| map.map_type == MapType::Array && map.max_entries == 1);
+    if value.id == 0 && !single {
+        return Err(Failure::new(
+            Code::HelperArgument,
+            format!("a value in {reg} of which is known which it is"),
+            value.to_string(),
+            "bpf_spin_unlock of different lock",
+        ));
+    }
+    Ok(Lock {
+        map,
+        value: value.id,
+        slot: 0,
+    })
+}
+
+/// Whether the lock may be taken, or released.
+pub(super) fn spin_lock(env: &Env<'_>, state: &State, id: u32, reg: Reg) -> Result<(), Failure> {
+    let lock = lock_of(env, state, reg)?;
+    let refuse = |needed: &str, known: &str, kernel: &str| {
+        Err(Failure::new(Code::Section, needed, known, kernel))
+    };
+    match (id, state.sections.lock) {
+        (SPIN_LOCK, None) => Ok(()),
+        (SPIN_LOCK, Some(_)) => refuse(
+            "no lock held",
+            "one is held",
+            "Locking two bpf_spin_locks are not allowed",
+        ),
+        (_, None) => refuse(
+            "the lock held",
+            "none is held",
+            "bpf_spin_unlock without taking a lock",
+        ),
+        (_, Some(held)) if held.map == lock.map && held.value == lock.value => Ok(()),
+        (_, Some(_)) => refuse(
+            "the lock that is held",
+            "maybe another",
+            "bpf_spin_unlock of different lock",
+        ),
+    }
+}
+
+/// Whether the register points to a timer; the map, where the helper takes it, is that of the timer.
+pub(super) fn timer(env: &Env<'_>, state: &State, id: u32, reg: Reg) -> Result<(), Failure> {
+    let map = exactly(env, state, reg, &MapFieldKind::Timer)?;
+    let given = state.reg(Reg::R2);
+    if id != TIMER_INIT || given.kind == (Kind::Map { map }) && env.is_own_map(map) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Code::HelperArgument,
+        "the map that the timer is in in r2",
+        given.to_string(),
+        "timer pointer in R1 doesn't match map pointer in R2",
+    ))
+}
+
+/// Whether a call is allowed in the sections that the program is in.
+pub(super) fn callable(state: &State, target: CallTarget) -> Result<(), Failure> {
+    let Some(lock) = state.sections.lock else {
+        return Ok(());
+    };
+    let kernel = match target {
+        CallTarget::Helper(SPIN_UNLOCK) => return Ok(()),
+        CallTarget::Local(_) => return Ok(()),
+        _ => "function calls are not allowed while holding a lock",
+    };
+    Err(Failure::new(
+        Code::Section,
+        "no call but the release of the lock while it is held",
+        format!("the lock taken at instruction {} is held", lock.slot),
+        kernel,
+    ))
+}
+
+/// Whether the program may end, or leave to another, in the sections that it is in.
+pub(super) fn leavable(state: &State, what: &str) -> Result<(), Failure> {
+    let sections = &state.sections;
+    let region = match sections {
+        _ if sections.is_none() => return Ok(()),
+        _ if sections.lock.is_some() => "bpf_spin_lock-ed region",
+        _ if sections.rcu > 0 => "bpf_rcu_read_lock-ed region",
+        _ => "bpf_preempt_disable-ed region",
+    };
+    Err(Failure::new(
+        Code::Section,
+        "all locks released and all sections left before",
+        format!("{sections:?}"),
+        format!("{what} cannot be used inside {region}"),
+    ))
+}
+
+/// Whether programs of the type may use the map, as Linux has it
+/// (`check_map_prog_compatibility`).
+pub(super) fn map_fits(env: &Env<'_>, map: u32) -> Result<(), Failure> {
+    if env.options.target != Target::Linux6_18 {
+        return Ok(());
+    }
+    let tracing = matches!(
+        env.program.prog_type,
+        ProgType::Kprobe
+            | ProgType::Tracepoint
+            | ProgType::PerfEvent
+            | ProgType::RawTracepoint
+            | ProgType::RawTracepointWritable
+    );
+    let filter = env.program.prog_type == ProgType::SocketFilter;
+    let fields = env.map(map).map_or(&[][..], |map| &map.fields);
+    let refused = fields.iter().find_map(|field| match field.kind {
+        MapFieldKind::SpinLock | MapFieldKind::ResSpinLock if filter => {
+            Some(("socket filter", field))
+        }
+        MapFieldKind::SpinLock
+        | MapFieldKind::ResSpinLock
+        | MapFieldKind::Timer
+        | MapFieldKind::Workqueue
+        | MapFieldKind::ListHead
+        | MapFieldKind::RbRoot
+            if tracing =>
+        {
+            Some(("tracing", field))
+        }
+        _ => None,
+    });
+    match refused {
+        None => Ok(()),
+        Some((who, field)) => Err(Failure::new(
+            Code::MapType,
+            format!("a map whose values hold no {}", name(&field.kind)),
+            env.program.prog_type.name(),
+            format!("{who} progs cannot use {} yet", name(&field.kind)),
+        )),
+    }
+}

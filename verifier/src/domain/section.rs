@@ -1,0 +1,33 @@
+//! Sections of a program in which not everything may be done: spin locks held, RCU read-side
+//! sections, disabled preemption and interrupts.
+
+use super::value::Id;
+
+/// A spin lock in a map's value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lock {
+    /// Index of the map.
+    pub map: u32,
+    /// Identity of the pointer to the value; 0 for the only value of a map of one.
+    pub value: Id,
+    /// Slot of the call that took it.
+    pub slot: u32,
+}
+
+/// The sections that a program is in at one place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Sections {
+    /// The spin lock that is held.
+    pub lock: Option<Lock>,
+    /// RCU read-side sections that the program entered and did not leave.
+    pub rcu: u32,
+    /// How often preemption was disabled and not enabled again.
+    pub preempt: u32,
+}
+
+impl Sections {
+    /// Whether the program is in none.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
