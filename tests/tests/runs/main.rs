@@ -12,6 +12,7 @@ mod campaign;
 mod helpers;
 mod memory;
 mod packet;
+mod prevail;
 mod tape;
 mod world;
 
