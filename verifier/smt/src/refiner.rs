@@ -1,0 +1,184 @@
+//! Questions to z3.
+
+use bpftime_isa::Reg;
+use bpftime_verifier::domain::value::Kind;
+use bpftime_verifier::refine::{Answer, Fact, Input, Query, Refiner, Witness};
+use z3::ast::{BV, Bool};
+use z3::{Model, Params, SatResult, Solver};
+
+use crate::claim;
+use crate::covered;
+use crate::path::{Encoded, Window, encode};
+use crate::value::Atom;
+
+/// How much refinement may cost; all are counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Blocks that are gone back through, one number for each attempt.
+    pub blocks: [usize; 3],
+    /// Blocks beyond that, to a place where the state is known.
+    pub blocks_more: usize,
+    /// Instructions of one encoding.
+    pub instructions: usize,
+    /// z3's resource units for one question.
+    pub units: u32,
+    /// Questions about one program.
+    pub questions: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            blocks: [24, 160, 1200],
+            blocks_more: 400,
+            instructions: 12_000,
+            units: 2_000_000,
+            questions: 400,
+        }
+    }
+}
+
+/// Asks z3.
+#[derive(Debug, Default)]
+pub struct Z3Refiner {
+    limits: Limits,
+    /// Questions asked so far.
+    asked: u32,
+}
+
+impl Z3Refiner {
+    /// With limits of one's own, for one program.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, asked: 0 }
+    }
+
+    fn windows(&self, query: &Query<'_>) -> impl Iterator<Item = Result<Window, String>> {
+        let limits = self.limits;
+        let mut before = 0;
+        limits.blocks.into_iter().map_while(move |wanted| {
+            match Window::new(query, wanted, wanted + limits.blocks_more) {
+                Ok(window) if window.len() <= before => None,
+                Ok(window) => {
+                    before = window.len();
+                    Some(Ok(window))
+                }
+                Err(refused) => Some(Err(refused.0)),
+            }
+        })
+    }
+
+    fn ask(&mut self, query: &Query<'_>, window: &Window, fact: &Fact) -> Result<Answer, String> {
+        let encoded = encode(query, window, self.limits.instructions).map_err(|why| why.0)?;
+        let Some(known) = covered::holds(&encoded.state, query.state) else {
+            return Err("the encoding does not fit what is known of a register".to_owned());
+        };
+        self.asked += 1;
+        if self.asked > self.limits.questions {
+            return Err(format!("more than {} questions", self.limits.questions));
+        }
+        let solver = Solver::new_for_logic("QF_BV").unwrap_or_default();
+        let mut params = Params::new();
+        params.set_u32("rlimit", self.limits.units);
+        solver.set_params(&params);
+        for always in &encoded.unknowns.always {
+            solver.assert(always);
+        }
+        solver.assert(&encoded.reached);
+        solver.assert(&known);
+        solver.assert(claim::holds(&encoded.state, fact).not());
+        match solver.check() {
+            SatResult::Unsat => Ok(Answer::Proved),
+            SatResult::Unknown => Err(format!(
+                "z3 gave up ({})",
+                solver.get_reason_unknown().unwrap_or_default()
+            )),
+            SatResult::Sat if !window.whole => {
+                Err("not excluded by what is known where the search began".to_owned())
+            }
+            SatResult::Sat => match solver.get_model() {
+                Some(model) => Ok(Answer::Refuted(Box::new(witness(&model, &encoded, query)))),
+                None => Err("z3 gave no model".to_owned()),
+            },
+        }
+    }
+}
+
+impl Refiner for Z3Refiner {
+    fn solver(&self) -> String {
+        z3::full_version().to_owned()
+    }
+
+    fn kinds(&mut self, query: &Query<'_>, reg: Reg) -> Vec<Kind> {
+        let mut found = Vec::new();
+        for window in self.windows(query) {
+            let encoded = window
+                .ok()
+                .and_then(|window| encode(query, &window, self.limits.instructions).ok());
+            let Some(encoded) = encoded else { break };
+            found.clear();
+            let mut opaque = false;
+            for (_, atom) in &encoded.state.reg(reg).0 {
+                match atom {
+                    Atom::Number(_) => found.push(Kind::Scalar),
+                    Atom::Pointer(kind, _) => found.push(*kind),
+                    Atom::Opaque => opaque = true,
+                }
+            }
+            if !opaque {
+                break;
+            }
+        }
+        found
+    }
+
+    fn prove(&mut self, query: &Query<'_>, fact: &Fact) -> Answer {
+        let mut why = "what came before is not known".to_owned();
+        let windows: Vec<_> = self.windows(query).collect();
+        for window in windows {
+            match window.and_then(|window| self.ask(query, &window, fact)) {
+                Ok(answer) => return answer,
+                Err(reason) => why = reason,
+            }
+        }
+        Answer::Unknown(why)
+    }
+}
+
+fn number(model: &Model, term: &BV) -> u64 {
+    model
+        .eval(term, true)
+        .and_then(|value| value.as_u64())
+        .unwrap_or_default()
+}
+
+fn truth(model: &Model, term: &Bool) -> bool {
+    model
+        .eval(term, true)
+        .and_then(|value| value.as_bool())
+        .unwrap_or_default()
+}
+
+/// The run of a model: what the program is given, in order.
+fn witness(model: &Model, encoded: &Encoded, query: &Query<'_>) -> Witness {
+    let mut path = vec![query.point];
+    while let Some(ways) = path.last().and_then(|at| encoded.choices.get(at)) {
+        match ways.iter().find(|(way, _)| truth(model, way)) {
+            Some((_, parent)) => path.push(*parent),
+            None => break,
+        }
+    }
+    path.reverse();
+    let mut inputs = Vec::new();
+    for point in path {
+        let here = encoded.unknowns.given.iter().filter(|g| g.point == point);
+        inputs.extend(here.map(|given| Input {
+            slot: given.slot,
+            origin: given.origin,
+            value: number(model, &given.term),
+        }));
+    }
+    Witness {
+        packet: None,
+        inputs,
+    }
+}
