@@ -71,10 +71,21 @@ pub enum Object {
     Typed {
         /// Number of the structure.
         type_id: u32,
-        /// It is valid as long as the program runs, and helpers take it (`PTR_TRUSTED`). Else only
-        /// reads are safe, which may fault and then give 0.
-        trusted: bool,
+        /// How far the pointer can be relied upon.
+        trust: Trust,
     },
+}
+
+/// How far a pointer to a structure of the kernel's can be relied upon.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Trust {
+    /// It is valid as long as the program runs (kernel `PTR_TRUSTED`).
+    Trusted,
+    /// An argument of a function: it may be null unless it was compared, and reads through it may fault
+    /// and then give 0; helpers take it.
+    Argument,
+    /// Read from memory: it may be anything, and reads through it may fault and then give 0.
+    Walked,
 }
 
 impl Object {

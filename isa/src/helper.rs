@@ -73,6 +73,11 @@ pub enum ArgType {
     SpinLock,
     /// A `struct bpf_timer` in a map's value.
     Timer,
+    /// A structure of the kernel's with this name, typed by BTF.
+    #[doc(alias = "ARG_PTR_TO_BTF_ID")]
+    Struct(&'static str),
+    /// As [`Self::Struct`], or null.
+    StructOrNull(&'static str),
     /// A subprogram used as a callback.
     Func,
     /// A pointer to the program's own stack, or null (context of a callback).
@@ -102,6 +107,11 @@ pub enum RetType {
     CastOrNull(crate::context::Object),
     /// An object that stays valid while the program runs, or null.
     ObjectOrNull(crate::context::Object),
+    /// A structure of the kernel's with this name, that is valid while the program runs.
+    #[doc(alias = "RET_PTR_TO_BTF_ID_TRUSTED")]
+    Struct(&'static str),
+    /// As [`Self::Struct`], or null.
+    StructOrNull(&'static str),
     /// A kind of result that this version does not know; calls are rejected.
     Unsupported(&'static str),
 }

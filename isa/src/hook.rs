@@ -2,7 +2,7 @@
 
 pub mod tracepoint;
 
-use crate::context::{CtxField, CtxFieldKind, CtxLayout, Object, ObjectPointer, Pieces};
+use crate::context::{CtxField, CtxFieldKind, CtxLayout, Object, ObjectPointer, Pieces, Trust};
 use crate::helper::Caller;
 use crate::returns::HookResult;
 use crate::{ProgType, Program, SectionKind};
@@ -45,8 +45,8 @@ pub enum HookArg {
     Object {
         /// Number of the structure in the kernel's BTF.
         type_id: u32,
-        /// It is valid while the program runs, and helpers take it (`PTR_TRUSTED`).
-        trusted: bool,
+        /// How far it can be relied upon.
+        trust: Trust,
         /// It may be null, and has to be compared with null first.
         nullable: bool,
     },
@@ -72,10 +72,10 @@ impl Signature {
                 HookArg::Address => Some(word(offset)),
                 HookArg::Object {
                     type_id,
-                    trusted,
+                    trust,
                     nullable,
                 } => {
-                    let object = Object::Typed { type_id, trusted };
+                    let object = Object::Typed { type_id, trust };
                     let kind = CtxFieldKind::Object(ObjectPointer { object, nullable });
                     Some(CtxField {
                         kind,

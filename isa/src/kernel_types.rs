@@ -19,6 +19,10 @@ pub trait KernelTypes: fmt::Debug + Send + Sync {
     /// may not read so (`btf_struct_walk` in `kernel/bpf/btf.c`). Of 0 (`void`) all is numbers.
     fn read(&self, type_id: u32, offset: u32, size: u32) -> Option<Walked>;
 
+    /// Whether the structure has one of the name at `offset`, or is one itself: a `tcp_sock` begins with an
+    /// `inet_connection_sock`, and that with a `sock` (`btf_struct_ids_match`).
+    fn contains(&self, type_id: u32, offset: u32, name: &str) -> bool;
+
     /// Number of the structure with the name.
     fn structure(&self, name: &str) -> Option<u32>;
 

@@ -35,7 +35,7 @@ pub mod returns;
 pub mod section;
 
 pub use bpftime_abi::MapType;
-pub use context::{CtxField, CtxFieldKind, CtxLayout, Object, ObjectPointer, Pieces};
+pub use context::{CtxField, CtxFieldKind, CtxLayout, Object, ObjectPointer, Pieces, Trust};
 pub use decode::{DecodeError, Decoded, Field, decode, decode_one};
 pub use encode::encode;
 pub use helper::{ArgType, HelperProto, RetType};

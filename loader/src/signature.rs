@@ -5,7 +5,7 @@
 
 use bpftime_isa::hook::tracepoint;
 use bpftime_isa::returns::{BOOL_HOOKS, HookResult};
-use bpftime_isa::{AttachType, HookArg, ProgType, Signature};
+use bpftime_isa::{AttachType, HookArg, ProgType, Signature, Trust};
 
 use crate::btf::{Btf, Kind, Type};
 use crate::core_relo::type_named;
@@ -130,7 +130,11 @@ fn object(
     };
     HookArg::Object {
         type_id: to.id,
-        trusted,
+        trust: if trusted {
+            Trust::Trusted
+        } else {
+            Trust::Argument
+        },
         nullable: nullable || name.ends_with("__nullable"),
     }
 }

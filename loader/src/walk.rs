@@ -39,6 +39,24 @@ impl KernelTypes for Btf {
         None
     }
 
+    fn contains(&self, type_id: u32, offset: u32, name: &str) -> bool {
+        let Ok(mut ty) = self.resolve(type_id) else {
+            return false;
+        };
+        let mut offset = offset;
+        for _ in 0..MAX_DEPTH {
+            let named = self.string(ty.name).is_ok_and(|found| found == name);
+            if offset == 0 && named && ty.kind == Kind::Struct {
+                return true;
+            }
+            match self.step(&ty, offset, 1, false) {
+                Step::Into(inner, at) => (ty, offset) = (inner, at),
+                Step::Done(_) | Step::Next => return false,
+            }
+        }
+        false
+    }
+
     fn structure(&self, name: &str) -> Option<u32> {
         type_named(self, name, Kind::Struct)
     }
@@ -177,6 +195,10 @@ impl TargetTypes {
 impl KernelTypes for TargetTypes {
     fn read(&self, type_id: u32, offset: u32, size: u32) -> Option<Walked> {
         self.with(|btf| btf.read(type_id, offset, size))
+    }
+
+    fn contains(&self, type_id: u32, offset: u32, name: &str) -> bool {
+        self.with(|btf| Some(btf.contains(type_id, offset, name))) == Some(true)
     }
 
     fn structure(&self, name: &str) -> Option<u32> {

@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use bpftime_isa::{AttachType, CtxFieldKind, HookArg, KernelTypes as _, Object, ProgType, Walked};
+use bpftime_isa::{
+    AttachType, CtxFieldKind, HookArg, KernelTypes as _, Object, ProgType, Trust, Walked,
+};
 use bpftime_loader::{Btf, signature};
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -153,9 +155,27 @@ fn compare(
     for offset in (0..96).step_by(8) {
         let ours = layout.readable(offset, 8).map(|field| match field.kind {
             CtxFieldKind::Object(to) => match (to.object, to.nullable) {
-                (Object::Typed { trusted: true, .. }, false) => "trusted_ptr_",
-                (Object::Typed { trusted: true, .. }, true) => "trusted_ptr_or_null_",
-                (Object::Typed { trusted: false, .. }, true) => "ptr_or_null_",
+                (
+                    Object::Typed {
+                        trust: Trust::Trusted,
+                        ..
+                    },
+                    false,
+                ) => "trusted_ptr_",
+                (
+                    Object::Typed {
+                        trust: Trust::Trusted,
+                        ..
+                    },
+                    true,
+                ) => "trusted_ptr_or_null_",
+                (
+                    Object::Typed {
+                        trust: Trust::Argument,
+                        ..
+                    },
+                    true,
+                ) => "ptr_or_null_",
                 _ => "another object",
             },
             CtxFieldKind::Scalar => "scalar",

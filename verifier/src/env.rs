@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bpftime_abi::map_type::create_flags::BPF_F_RDONLY_PROG;
 use bpftime_isa::helper::{self, HelperProto, Unavailable};
 use bpftime_isa::{
-    CtxLayout, MapDef, MapField, MapFieldKind, MapType, Object, ProgType, Program, Walked, context,
+    CtxLayout, MapDef, MapField, MapFieldKind, MapType, Object, ProgType, Program, Trust, Walked, context,
 };
 
 use crate::Options;
@@ -74,6 +74,22 @@ impl<'a> Env<'a> {
             _ => return None,
         };
         types.read(type_id, u32::try_from(offset).ok()?, size)
+    }
+
+    /// Whether helpers that take the structure with the name take this pointer to an object.
+    pub(crate) fn contains(&self, object: Object, offset: i64, name: &str) -> bool {
+        let types = self.options.kernel_types.as_deref();
+        let type_id = match object {
+            Object::Kernel(found) if found == name && offset == 0 => return true,
+            Object::Kernel(found) => types.and_then(|types| types.structure(found)),
+            Object::Typed {
+                type_id,
+                trust: Trust::Trusted | Trust::Argument,
+            } => Some(type_id),
+            _ => None,
+        };
+        let found = types.zip(type_id).zip(u32::try_from(offset).ok());
+        found.is_some_and(|((types, type_id), offset)| types.contains(type_id, offset, name))
     }
 
     /// Whether programs like this may use maps of the type at all; programs that may sleep may not

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bpftime_abi::Capabilities;
 use bpftime_isa::hook::{HookArg, Signature};
 use bpftime_isa::returns::HookResult;
-use bpftime_isa::{AttachType, Hook, KernelTypes, MapType, ProgType, Program, Walked, asm};
+use bpftime_isa::{AttachType, Hook, KernelTypes, MapType, ProgType, Program, Trust, Walked, asm};
 use bpftime_verifier::{Code, Options, Target, verify};
 
 fn program(prog_type: ProgType, attach_type: Option<AttachType>, text: &str) -> Program {
@@ -141,7 +141,7 @@ fn hook(result: HookResult, text: &str) -> Program {
             HookArg::Number,
             HookArg::Object {
                 type_id: 7,
-                trusted: true,
+                trust: Trust::Trusted,
                 nullable: false,
             },
             HookArg::Hidden,
@@ -216,6 +216,10 @@ impl KernelTypes for Types {
         }
     }
 
+    fn contains(&self, type_id: u32, offset: u32, name: &str) -> bool {
+        (type_id, offset, name) == (7, 0, "task_struct")
+    }
+
     fn structure(&self, name: &str) -> Option<u32> {
         (name == "sk_buff").then_some(7)
     }
@@ -227,17 +231,17 @@ impl KernelTypes for Types {
 
 /// The same types, with the signature of a tracepoint: a pointer, one that may be null.
 fn traced(text: &str) -> Program {
-    let pointer = |trusted, nullable| HookArg::Object {
+    let pointer = |trust, nullable| HookArg::Object {
         type_id: 7,
-        trusted,
+        trust,
         nullable,
     };
     let signature = Signature {
         name: "btf_trace_event".into(),
         args: vec![
-            pointer(true, false),
-            pointer(true, true),
-            pointer(false, false),
+            pointer(Trust::Trusted, false),
+            pointer(Trust::Trusted, true),
+            pointer(Trust::Argument, false),
         ],
         result: HookResult::Void,
         sees_result: false,
@@ -325,6 +329,23 @@ fn structures_are_read_by_the_kernels_types() {
         ),
     ] {
         assert_eq!(judge_with(traced(text), &options), wanted, "{text}");
+    }
+    // Whose stack is asked for: an argument, not what was walked to.
+    let stack = "r2 = r10\nr2 += -8\nr3 = 8\nr4 = 0\ncall 141\nr0 = 0\nexit";
+    for (task, wanted) in [
+        ("r1 = *(u64 *)(r1 + 0)", Ok(())),
+        ("r1 = *(u64 *)(r1 + 16)", Ok(())),
+        ("r1 = *(u64 *)(r1 + 8)", Err(Code::HelperArgument)),
+        ("r1 = *(u64 *)(r1 + 0)\nr1 += 8", Err(Code::HelperArgument)),
+        (
+            "r1 = *(u64 *)(r1 + 0)\nr1 = *(u64 *)(r1 + 8)",
+            Err(Code::HelperArgument),
+        ),
+        ("call 158\nr1 = r0", Ok(())),
+        ("r1 = 0", Err(Code::HelperArgument)),
+    ] {
+        let text = format!("{task}\n{stack}");
+        assert_eq!(judge_with(traced(&text), &options), wanted, "{text}");
     }
     let read = "r2 = *(u64 *)(r1 + 0)\nr3 = *(u32 *)(r2 + 0)\nr0 = 0\nexit";
     assert_eq!(judge(traced(read)), refused);

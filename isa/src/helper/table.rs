@@ -49,7 +49,7 @@ const fn has(given: &[&str], attribute: &str) -> bool {
     false
 }
 
-use crate::context::Object::{SockCommon, Socket, TcpSock};
+use crate::context::Object::{Kernel, SockCommon, Socket, TcpSock};
 
 helpers! {
     1 map_lookup_elem(ConstMapPtr, MapKey) -> MapValueOrNull;
@@ -164,23 +164,23 @@ helpers! {
     108 sk_storage_delete(ConstMapPtr, AnySock) -> Integer;
     109 send_signal(Anything) -> Integer;
     110 tcp_gen_syncookie(AnySock, MemRead, ConstSize, MemRead, ConstSize) -> Integer, gpl;
-    111 skb_output(Unsupported("an sk_buff"), ConstMapPtr, Anything, MemRead, ConstSizeOrZero) -> Integer, gpl;
+    111 skb_output(Struct("sk_buff"), ConstMapPtr, Anything, MemRead, ConstSizeOrZero) -> Integer, gpl;
     112 probe_read_user(UninitMem, ConstSizeOrZero, Anything) -> Integer, gpl;
     113 probe_read_kernel(UninitMem, ConstSizeOrZero, Anything) -> Integer, gpl;
     114 probe_read_user_str(UninitMem, ConstSizeOrZero, Anything) -> Integer, gpl;
     115 probe_read_kernel_str(UninitMem, ConstSizeOrZero, Anything) -> Integer, gpl;
-    116 tcp_send_ack(Unsupported("a TCP socket"), Anything) -> Integer;
+    116 tcp_send_ack(Struct("tcp_sock"), Anything) -> Integer;
     117 send_signal_thread(Anything) -> Integer;
     118 jiffies64() -> Integer;
     119 read_branch_records(Ctx, MemWriteOrNull, ConstSizeOrZero, Anything) -> Integer, gpl;
     120 get_ns_current_pid_tgid(Anything, Anything, UninitMem, ConstSize) -> Integer;
-    121 xdp_output(Unsupported("an xdp_buff"), ConstMapPtr, Anything, MemRead, ConstSizeOrZero) -> Integer, gpl;
+    121 xdp_output(Struct("xdp_buff"), ConstMapPtr, Anything, MemRead, ConstSizeOrZero) -> Integer, gpl;
     122 get_netns_cookie(CtxOrNull) -> Integer;
     123 get_current_ancestor_cgroup_id(Anything) -> Integer;
     124 sk_assign(Ctx, AnySock, Anything) -> Integer;
     125 ktime_get_boot_ns() -> Integer;
-    126 seq_printf(Unsupported("a seq_file"), MemRead, ConstSize, MemReadOrNull, ConstSizeOrZero) -> Integer, gpl;
-    127 seq_write(Unsupported("a seq_file"), MemRead, ConstSizeOrZero) -> Integer, gpl;
+    126 seq_printf(Struct("seq_file"), MemRead, ConstSize, MemReadOrNull, ConstSizeOrZero) -> Integer, gpl;
+    127 seq_write(Struct("seq_file"), MemRead, ConstSizeOrZero) -> Integer, gpl;
     128 sk_cgroup_id(AnySock) -> Integer;
     129 sk_ancestor_cgroup_id(AnySock, Anything) -> Integer;
     130 ringbuf_output(ConstMapPtr, MemRead, ConstSizeOrZero, Anything) -> Integer;
@@ -189,33 +189,33 @@ helpers! {
     133 ringbuf_discard(RingBufMem, Anything) -> Void;
     134 ringbuf_query(ConstMapPtr, Anything) -> Integer;
     135 csum_level(Ctx, Anything) -> Integer;
-    136 skc_to_tcp6_sock(AnySock) -> Unsupported("a tcp6_sock or null");
-    137 skc_to_tcp_sock(AnySock) -> Unsupported("a tcp_sock or null");
-    138 skc_to_tcp_timewait_sock(AnySock) -> Unsupported("a tcp_timewait_sock or null");
-    139 skc_to_tcp_request_sock(AnySock) -> Unsupported("a tcp_request_sock or null");
-    140 skc_to_udp6_sock(AnySock) -> Unsupported("a udp6_sock or null");
-    141 get_task_stack(Unsupported("a task"), UninitMem, ConstSizeOrZero, Anything) -> Integer;
+    136 skc_to_tcp6_sock(AnySock) -> CastOrNull(Kernel("tcp6_sock"));
+    137 skc_to_tcp_sock(AnySock) -> CastOrNull(Kernel("tcp_sock"));
+    138 skc_to_tcp_timewait_sock(AnySock) -> CastOrNull(Kernel("tcp_timewait_sock"));
+    139 skc_to_tcp_request_sock(AnySock) -> CastOrNull(Kernel("tcp_request_sock"));
+    140 skc_to_udp6_sock(AnySock) -> CastOrNull(Kernel("udp6_sock"));
+    141 get_task_stack(Struct("task_struct"), UninitMem, ConstSizeOrZero, Anything) -> Integer;
     142 load_hdr_opt(Ctx, MemWrite, ConstSize, Anything) -> Integer;
     143 store_hdr_opt(Ctx, MemRead, ConstSize, Anything) -> Integer, packet;
     144 reserve_hdr_opt(Ctx, Anything, Anything) -> Integer;
-    145 inode_storage_get(ConstMapPtr, Unsupported("an inode"), MapValueOrNull, Anything) -> MapValueOrNull;
-    146 inode_storage_delete(ConstMapPtr, Unsupported("an inode")) -> Integer;
+    145 inode_storage_get(ConstMapPtr, StructOrNull("inode"), MapValueOrNull, Anything) -> MapValueOrNull;
+    146 inode_storage_delete(ConstMapPtr, StructOrNull("inode")) -> Integer;
     147 d_path(Unsupported("a path"), MemWrite, ConstSizeOrZero) -> Integer;
     148 copy_from_user(UninitMem, ConstSizeOrZero, Anything) -> Integer, sleeps;
     149 snprintf_btf(MemWrite, ConstSize, MemRead, ConstSize, Anything) -> Integer;
-    150 seq_printf_btf(Unsupported("a seq_file"), MemRead, ConstSizeOrZero, Anything) -> Integer, gpl;
+    150 seq_printf_btf(Struct("seq_file"), MemRead, ConstSizeOrZero, Anything) -> Integer, gpl;
     151 skb_cgroup_classid(Ctx) -> Integer;
     152 redirect_neigh(Anything, MemReadOrNull, ConstSizeOrZero, Anything) -> Integer;
     153 per_cpu_ptr(Unsupported("a per-CPU kernel variable"), Anything) -> Unsupported("kernel memory or null");
     154 this_cpu_ptr(Unsupported("a per-CPU kernel variable")) -> Unsupported("kernel memory");
     155 redirect_peer(Anything, Anything) -> Integer;
-    156 task_storage_get(ConstMapPtr, Unsupported("a task"), MapValueOrNull, Anything) -> MapValueOrNull;
-    157 task_storage_delete(ConstMapPtr, Unsupported("a task")) -> Integer;
-    158 get_current_task_btf() -> Unsupported("a task"), gpl;
-    159 bprm_opts_set(Unsupported("a linux_binprm"), Anything) -> Integer;
+    156 task_storage_get(ConstMapPtr, StructOrNull("task_struct"), MapValueOrNull, Anything) -> MapValueOrNull;
+    157 task_storage_delete(ConstMapPtr, StructOrNull("task_struct")) -> Integer;
+    158 get_current_task_btf() -> Struct("task_struct"), gpl;
+    159 bprm_opts_set(Struct("linux_binprm"), Anything) -> Integer;
     160 ktime_get_coarse_ns() -> Integer;
-    161 ima_inode_hash(Unsupported("an inode"), UninitMem, ConstSize) -> Integer, sleeps;
-    162 sock_from_file(Unsupported("a file")) -> Unsupported("a socket or null");
+    161 ima_inode_hash(Struct("inode"), UninitMem, ConstSize) -> Integer, sleeps;
+    162 sock_from_file(Struct("file")) -> StructOrNull("socket");
     163 check_mtu(Ctx, Anything, FixedMemReadWrite(4), Anything, Anything) -> Integer, gpl;
     164 for_each_map_elem(ConstMapPtr, Func, StackOrNull, Anything) -> Integer;
     165 snprintf(MemWriteOrNull, ConstSizeOrZero, ConstStr, MemReadOrNull, ConstSizeOrZero) -> Integer, gpl;
@@ -228,10 +228,10 @@ helpers! {
     172 timer_cancel(Timer) -> Integer, gpl;
     173 get_func_ip(Ctx) -> Integer, gpl;
     174 get_attach_cookie(Ctx) -> Integer;
-    175 task_pt_regs(Unsupported("a task")) -> Unsupported("the registers of a task"), gpl;
+    175 task_pt_regs(Struct("task_struct")) -> Struct("pt_regs"), gpl;
     176 get_branch_snapshot(UninitMem, ConstSizeOrZero) -> Integer, gpl;
     177 trace_vprintk(MemRead, ConstSize, MemReadOrNull, ConstSizeOrZero) -> Integer, gpl;
-    178 skc_to_unix_sock(AnySock) -> Unsupported("a unix_sock or null");
+    178 skc_to_unix_sock(AnySock) -> CastOrNull(Kernel("unix_sock"));
     179 kallsyms_lookup_name(MemRead, ConstSizeOrZero, Anything, FixedMemWrite(8)) -> Integer;
     180 find_vma(Unsupported("a task"), Anything, Func, StackOrNull, Anything) -> Integer;
     181 loop(Anything, Func, StackOrNull, Anything) -> Integer;
@@ -244,12 +244,12 @@ helpers! {
     188 xdp_get_buff_len(Ctx) -> Integer;
     189 xdp_load_bytes(Ctx, Anything, UninitMem, ConstSize) -> Integer;
     190 xdp_store_bytes(Ctx, Anything, MemRead, ConstSize) -> Integer;
-    191 copy_from_user_task(UninitMem, ConstSizeOrZero, Anything, Unsupported("a task"), Anything) -> Integer, gpl, sleeps;
+    191 copy_from_user_task(UninitMem, ConstSizeOrZero, Anything, Struct("task_struct"), Anything) -> Integer, gpl, sleeps;
     192 skb_set_tstamp(Ctx, Anything, Anything) -> Integer;
-    193 ima_file_hash(Unsupported("a file"), UninitMem, ConstSize) -> Integer, sleeps;
+    193 ima_file_hash(Struct("file"), UninitMem, ConstSize) -> Integer, sleeps;
     194 kptr_xchg(Unsupported("a kernel pointer in a map value"), Unsupported("a kernel pointer")) -> Unsupported("a kernel pointer or null");
     195 map_lookup_percpu_elem(ConstMapPtr, MapKey, Anything) -> MapValueOrNull;
-    196 skc_to_mptcp_sock(AnySock) -> Unsupported("an mptcp_sock or null");
+    196 skc_to_mptcp_sock(AnySock) -> CastOrNull(Kernel("mptcp_sock"));
     197 dynptr_from_mem(Unsupported("map memory"), ConstSizeOrZero, Anything, Unsupported("a dynptr")) -> Integer;
     198 ringbuf_reserve_dynptr(ConstMapPtr, Anything, Anything, Unsupported("a dynptr")) -> Integer;
     199 ringbuf_submit_dynptr(Unsupported("a dynptr"), Anything) -> Void;
@@ -263,8 +263,8 @@ helpers! {
     207 tcp_raw_check_syncookie_ipv6(FixedMemRead(40), FixedMemRead(20)) -> Integer, gpl;
     208 ktime_get_tai_ns() -> Integer;
     209 user_ringbuf_drain(ConstMapPtr, Func, StackOrNull, Anything) -> Integer;
-    210 cgrp_storage_get(ConstMapPtr, Unsupported("a cgroup"), MapValueOrNull, Anything) -> MapValueOrNull;
-    211 cgrp_storage_delete(ConstMapPtr, Unsupported("a cgroup")) -> Integer;
+    210 cgrp_storage_get(ConstMapPtr, StructOrNull("cgroup"), MapValueOrNull, Anything) -> MapValueOrNull;
+    211 cgrp_storage_delete(ConstMapPtr, StructOrNull("cgroup")) -> Integer;
 }
 
 // `proto` finds a helper by its position.

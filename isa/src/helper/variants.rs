@@ -109,7 +109,7 @@ pub const VARIANTS: &[Variant] = &[
         attach_types: &[],
     },
     Variant {
-        proto: with_first("xdp_get_buff_len", ArgType::Unsupported("an xdp_buff")),
+        proto: with_first("xdp_get_buff_len", ArgType::Struct("xdp_buff")),
         types: BTF_TYPED,
         attach_types: &[],
     },

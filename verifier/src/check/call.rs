@@ -226,7 +226,11 @@ fn check_argument(
             _ if value.as_constant() == Some(0) => Ok(()),
             _ => Err(refuse(reg, value, "fp")),
         },
-        ArgType::SockCommon | ArgType::AnySock => object::socket(state, reg),
+        ArgType::SockCommon => object::socket(state, reg),
+        ArgType::AnySock => object::any_socket(env, state, reg),
+        ArgType::StructOrNull(_) if value.as_constant() == Some(0) => Ok(()),
+        ArgType::Struct(name) => object::structure_argument(env, state, reg, name, false),
+        ArgType::StructOrNull(name) => object::structure_argument(env, state, reg, name, true),
         ArgType::ReleasedSock => object::released_socket(state, reg),
         ArgType::SpinLock => map_field::spin_lock(env, state, proto.id, reg),
         ArgType::Timer => map_field::timer(env, state, proto.id, reg),
@@ -367,6 +371,8 @@ pub(crate) fn memory_arguments(
             | ArgType::SockCommon
             | ArgType::AnySock
             | ArgType::ReleasedSock
+            | ArgType::Struct(_)
+            | ArgType::StructOrNull(_)
             | ArgType::SpinLock
             | ArgType::Timer
             | ArgType::Func

@@ -128,6 +128,37 @@ pub(super) fn socket(state: &State, reg: Reg) -> Result<(), Failure> {
     Err(super::call::refuse(reg, value, "sock"))
 }
 
+/// Whether the register holds a socket of any kind, or a structure of the kernel's that begins with one.
+pub(super) fn any_socket(env: &Env<'_>, state: &State, reg: Reg) -> Result<(), Failure> {
+    match state.reg(reg).kind {
+        Kind::Object(Object::Typed { .. } | Object::Kernel(_)) => {
+            structure_argument(env, state, reg, "sock_common", false)
+        }
+        _ => socket(state, reg),
+    }
+}
+
+/// Whether the register holds a structure of the kernel's with the name, for a helper. What was read from
+/// memory may be anything, and is not taken.
+pub(super) fn structure_argument(
+    env: &Env<'_>,
+    state: &State,
+    reg: Reg,
+    name: &str,
+    nullable: bool,
+) -> Result<(), Failure> {
+    let value = state.reg(reg);
+    let is_it = match (value.kind, value.constant_offset()) {
+        (Kind::Object(object), Some(offset)) => env.contains(object, offset, name),
+        _ => false,
+    };
+    if is_it && (nullable || !value.nullable) {
+        return Ok(());
+    }
+    let wanted = format!("a struct {name} that is an argument or came from a helper");
+    Err(super::call::refuse(reg, value, &wanted))
+}
+
 /// Whether the register holds a socket that was acquired, to be given back.
 pub(super) fn released_socket(state: &State, reg: Reg) -> Result<(), Failure> {
     socket(state, reg)?;

@@ -1,6 +1,6 @@
 //! What a conditional jump says about the registers.
 
-use bpftime_isa::{Cond, Object, Operand, Reg, Width};
+use bpftime_isa::{Cond, Object, Operand, Reg, Trust, Width};
 
 use crate::check::operand;
 use crate::domain::refine::assume;
@@ -124,7 +124,10 @@ fn never_null(value: &Value) -> bool {
     // Reads through these may fault.
     let unsure = matches!(
         value.kind,
-        Kind::Object(Object::Typed { trusted: false, .. })
+        Kind::Object(Object::Typed {
+            trust: Trust::Argument | Trust::Walked,
+            ..
+        })
     );
     memory && !unsure && value.offset().as_constant() == Some(0)
 }

@@ -50,6 +50,12 @@ pub(super) fn helper(
             id: notes.fresh_id(),
             ..Value::pointer(Kind::Object(object))
         },
+        RetType::Struct(name) => Value::pointer(Kind::Object(Object::Kernel(name))),
+        RetType::StructOrNull(name) => Value {
+            nullable: true,
+            id: notes.fresh_id(),
+            ..Value::pointer(Kind::Object(Object::Kernel(name)))
+        },
         RetType::Void | RetType::Unsupported(_) => Value::uninit(),
     };
     match id {

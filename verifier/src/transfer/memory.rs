@@ -1,7 +1,8 @@
 //! Loads, stores and atomic operations.
 
 use bpftime_isa::{
-    AtomicOp, CtxFieldKind, Instruction, MapFieldKind, Object, Operand, Reg, Size, Walked, Width,
+    AtomicOp, CtxFieldKind, Instruction, MapFieldKind, Object, Operand, Reg, Size, Trust, Walked,
+    Width,
 };
 
 use super::Notes;
@@ -134,7 +135,7 @@ fn loaded(
                 // It may be null, and need not be valid; reads through it that fault give 0.
                 Some(Walked::Object(type_id)) => Value::pointer(Kind::Object(Object::Typed {
                     type_id,
-                    trusted: false,
+                    trust: Trust::Walked,
                 })),
                 Some(Walked::Number) | None => unknown,
             }
@@ -160,7 +161,7 @@ fn kernel_pointer(env: &Env<'_>, notes: &mut Notes, map: u32, offset: Number) ->
         id: notes.fresh_id(),
         ..Value::pointer(Kind::Object(Object::Typed {
             type_id: env.type_named(target),
-            trusted: false,
+            trust: Trust::Walked,
         }))
     })
 }

@@ -141,6 +141,9 @@ impl Argument {
             ArgType::SockCommon | ArgType::AnySock | ArgType::ReleasedSock => {
                 Err(ArgumentProblem::Unsupported("a socket"))
             }
+            ArgType::Struct(_) | ArgType::StructOrNull(_) => {
+                Err(ArgumentProblem::Unsupported("a structure of the kernel's"))
+            }
             ArgType::SpinLock | ArgType::Timer => {
                 Err(ArgumentProblem::Unsupported("a lock or a timer in a map's value"))
             }

@@ -68,6 +68,10 @@ fn can_be_called(proto: &HelperProto) -> bool {
                 | ArgType::SockCommon
                 | ArgType::AnySock
                 | ArgType::ReleasedSock
+                | ArgType::SpinLock
+                | ArgType::Timer
+                | ArgType::Struct(_)
+                | ArgType::StructOrNull(_)
         )
     };
     !proto.args.iter().any(unknown)
