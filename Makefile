@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
 
-.PHONY: demo test bench bench-verifier build examples lint clean
+.PHONY: demo test bench bench-verifier corpus build examples lint clean
 
 ## demo: builds all, then counts malloc in two live processes with an unmodified libbpf tool
 demo:
@@ -40,6 +40,18 @@ ifdef BPFTIME_SAMPLES
 else
 	@echo "verdicts on real objects are not measured: set BPFTIME_SAMPLES to a folder of objects, such as a"
 	@echo "checkout of https://github.com/vbpf/ebpf-samples"
+endif
+
+## corpus: verdicts on the objects below $CORPUS, ours beside the running kernel's (as root); with
+## $BPFTIME_SAMPLES, a checkout of ebpf-samples, verdicts beside the known ones, and runs on inputs
+corpus:
+	scripts/install-deps.sh
+ifdef BPFTIME_SAMPLES
+	cargo test --release -p bpftime-tests --test samples --test runs -- --nocapture
+endif
+ifdef CORPUS
+	cargo build --release -p bpftime-cli
+	scripts/corpus.sh "$(CORPUS)" target/release/bpftime
 endif
 
 ## build: the bpftime command and the examples
