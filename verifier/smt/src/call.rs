@@ -43,7 +43,7 @@ pub(crate) fn helper(
     }
     let given = |unknowns: &mut Unknowns| {
         let term = unknowns.number();
-        unknowns.give(Origin::Helper { helper: id }, &term);
+        unknowns.give(Origin::Helper { helper: id }, None, &term);
         term
     };
     let result = match proto.ret {

@@ -84,7 +84,7 @@ fn loaded(
 ) -> Value {
     let fresh = |unknowns: &mut Unknowns, origin: Origin| {
         let term = unknowns.of_size(bytes);
-        unknowns.give(origin, &term);
+        unknowns.give(origin, Some(offset), &term);
         Value::number(term)
     };
     let known = offset.as_u64();
@@ -93,9 +93,16 @@ fn loaded(
         Kind::Stack { frame } => {
             let at = known.and_then(|offset| position(offset, 0));
             match (at, state.frames.get_mut(usize::from(frame))) {
-                (Some(at), Some(frame)) => frame.stack.read(unknowns, at, bytes),
+                (Some(at), Some(frame)) => {
+                    let value = frame.stack.read(unknowns, at, bytes);
+                    // Known to the program or not: a run reads just this.
+                    if let Some(term) = value.as_number() {
+                        unknowns.give(Origin::Stack { size: bytes }, None, term);
+                    }
+                    value
+                }
                 // Somewhere in the frame, as was checked.
-                _ => Value::number(unknowns.of_size(bytes)),
+                _ => fresh(unknowns, Origin::Stack { size: bytes }),
             }
         }
         Kind::Ctx => {
@@ -104,8 +111,15 @@ fn loaded(
                 .as_ref()
                 .and_then(|layout| layout.readable(place, bytes.into()));
             match field.map(|field| field.kind) {
-                Some(CtxFieldKind::PacketStart) => packet(Kind::Packet),
-                Some(CtxFieldKind::PacketEnd) => packet(Kind::PacketEnd),
+                Some(CtxFieldKind::PacketStart) => {
+                    unknowns.give(Origin::PacketStart, None, &state.packet.address);
+                    packet(Kind::Packet)
+                }
+                Some(CtxFieldKind::PacketEnd) => {
+                    let end = sum(&state.packet.address, &state.packet.len);
+                    unknowns.give(Origin::PacketEnd, None, &end);
+                    packet(Kind::PacketEnd)
+                }
                 Some(CtxFieldKind::PacketMeta) => packet(Kind::PacketMeta),
                 Some(CtxFieldKind::Scalar | CtxFieldKind::UserPointer) => {
                     let origin = Origin::Context {

@@ -2,13 +2,15 @@
 
 use bpftime_isa::Reg;
 use bpftime_verifier::domain::value::Kind;
-use bpftime_verifier::refine::{Answer, Fact, Input, Query, Refiner, Witness};
+use bpftime_verifier::refine::history::PointId;
+use bpftime_verifier::refine::{Answer, Fact, Input, Origin, Query, Refiner, Witness};
 use z3::ast::{BV, Bool};
 use z3::{Model, Params, SatResult, Solver};
 
 use crate::claim;
 use crate::covered;
 use crate::path::{Encoded, Window, encode};
+use crate::state::Given;
 use crate::value::Atom;
 
 /// How much refinement may cost; all are counts.
@@ -95,8 +97,8 @@ impl Z3Refiner {
             SatResult::Sat if !window.whole => {
                 Err("not excluded by what is known where the search began".to_owned())
             }
-            SatResult::Sat => match solver.get_model() {
-                Some(model) => Ok(Answer::Refuted(Box::new(witness(&model, &encoded, query)))),
+            SatResult::Sat => match witness(&solver, &encoded, query) {
+                Some(witness) => Ok(Answer::Refuted(Box::new(witness))),
                 None => Err("z3 gave no model".to_owned()),
             },
         }
@@ -105,7 +107,7 @@ impl Z3Refiner {
 
 impl Refiner for Z3Refiner {
     fn solver(&self) -> String {
-        z3::full_version().to_owned()
+        format!("z3 {}", z3::full_version())
     }
 
     fn kinds(&mut self, query: &Query<'_>, reg: Reg) -> Vec<Kind> {
@@ -158,8 +160,8 @@ fn truth(model: &Model, term: &Bool) -> bool {
         .unwrap_or_default()
 }
 
-/// The run of a model: what the program is given, in order.
-fn witness(model: &Model, encoded: &Encoded, query: &Query<'_>) -> Witness {
+/// What the run of a model is given, in order.
+fn given<'a>(model: &Model, encoded: &'a Encoded, query: &Query<'_>) -> Vec<&'a Given> {
     let mut path = vec![query.point];
     while let Some(ways) = path.last().and_then(|at| encoded.choices.get(at)) {
         match ways.iter().find(|(way, _)| truth(model, way)) {
@@ -167,18 +169,75 @@ fn witness(model: &Model, encoded: &Encoded, query: &Query<'_>) -> Witness {
             None => break,
         }
     }
-    path.reverse();
-    let mut inputs = Vec::new();
-    for point in path {
-        let here = encoded.unknowns.given.iter().filter(|g| g.point == point);
-        inputs.extend(here.map(|given| Input {
-            slot: given.slot,
-            origin: given.origin,
-            value: number(model, &given.term),
-        }));
+    let here = |point: PointId| {
+        let all = encoded.unknowns.given.iter();
+        all.filter(move |given| given.point == point)
+    };
+    path.into_iter().rev().flat_map(here).collect()
+}
+
+/// A run in which the assertions of the solver hold: if there is one, a run in which memory that
+/// nobody is known to change stays as it is.
+fn witness(solver: &Solver, encoded: &Encoded, query: &Query<'_>) -> Option<Witness> {
+    let mut model = solver.get_model()?;
+    let first = given(&model, encoded, query);
+    let mut same = Vec::new();
+    for (position, later) in first.iter().enumerate().take(STEADY) {
+        for earlier in &first[..position] {
+            same.extend(alike(earlier, later));
+        }
     }
-    Witness {
-        packet: None,
-        inputs,
+    let mut steady = true;
+    if !same.is_empty() {
+        solver.push();
+        for constraint in &same {
+            solver.assert(constraint);
+        }
+        match (solver.check(), solver.get_model()) {
+            (SatResult::Sat, Some(better)) => model = better,
+            _ => steady = false,
+        }
+        solver.pop(1);
+    }
+    let inputs = given(&model, encoded, query)
+        .into_iter()
+        .map(|given| Input {
+            slot: given.slot,
+            origin: placed(&model, given),
+            value: number(&model, &given.term),
+        });
+    Some(Witness {
+        inputs: inputs.collect(),
+        steady,
+    })
+}
+
+/// Inputs that are compared with one another.
+const STEADY: usize = 48;
+
+/// That two loads of one place give one value, if they are of the same size and not of what
+/// others share.
+fn alike(a: &Given, b: &Given) -> Option<Bool> {
+    let of_one = match (a.origin, b.origin) {
+        (Origin::Context { size, .. }, Origin::Context { size: other, .. })
+        | (Origin::Packet { size, .. }, Origin::Packet { size: other, .. }) => size == other,
+        _ => false,
+    };
+    let (x, y) = (a.offset.as_ref()?, b.offset.as_ref()?);
+    of_one.then(|| Bool::or(&[x.eq(y).not(), a.term.eq(&b.term)]))
+}
+
+/// The origin, with the offset that it has in the model.
+fn placed(model: &Model, given: &Given) -> Origin {
+    let at = given
+        .offset
+        .as_ref()
+        .map(|offset| number(model, offset) as i64);
+    match (given.origin, at) {
+        (Origin::Packet { size, .. }, Some(offset)) => Origin::Packet { offset, size },
+        (Origin::MapValue { map, size, .. }, Some(offset)) => {
+            Origin::MapValue { map, offset, size }
+        }
+        (origin, _) => origin,
     }
 }

@@ -16,6 +16,8 @@ pub(crate) struct Given {
     /// Slot of the instruction.
     pub(crate) slot: u32,
     pub(crate) origin: Origin,
+    /// Offset from which it is loaded, where the origin has one.
+    pub(crate) offset: Option<BV>,
     pub(crate) term: BV,
 }
 
@@ -58,12 +60,13 @@ impl Unknowns {
     }
 
     /// Notes that the program is given the unknown here.
-    pub(crate) fn give(&mut self, origin: Origin, term: &BV) {
+    pub(crate) fn give(&mut self, origin: Origin, offset: Option<&BV>, term: &BV) {
         let (point, slot) = self.at;
         self.given.push(Given {
             point,
             slot,
             origin,
+            offset: offset.cloned(),
             term: term.clone(),
         });
     }

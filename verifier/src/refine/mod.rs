@@ -134,10 +134,12 @@ pub enum Answer {
 /// A run in which a fact does not hold.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Witness {
-    /// Bytes of the packet, if the run looked at one.
-    pub packet: Option<Vec<u8>>,
-    /// Values that the program was given, in order.
+    /// Values that the program is given, in order. Where more are asked for than are there, any
+    /// will do.
     pub inputs: Vec<Input>,
+    /// Loads of one place of the context or the packet give one value. Otherwise the run
+    /// needs somebody else to change them meanwhile.
+    pub steady: bool,
 }
 
 /// A value that the program was given by what surrounds it.
@@ -161,6 +163,10 @@ pub enum Origin {
         /// Bytes.
         size: u8,
     },
+    /// The context's address of the packet.
+    PacketStart,
+    /// The context's address of the packet's end.
+    PacketEnd,
     /// The packet.
     Packet {
         /// Offset in bytes.
@@ -182,6 +188,11 @@ pub enum Origin {
         /// Number of the helper.
         helper: u32,
     },
+    /// The stack, where the program has not written or a helper has.
+    Stack {
+        /// Bytes.
+        size: u8,
+    },
     /// Other memory.
     Memory {
         /// Bytes.
@@ -189,22 +200,42 @@ pub enum Origin {
     },
 }
 
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Context { offset, .. } => write!(f, "context at {offset}"),
+            Self::PacketStart => f.write_str("packet's start"),
+            Self::PacketEnd => f.write_str("packet's end"),
+            Self::Packet { offset, .. } => write!(f, "packet at {offset}"),
+            Self::MapValue { map, offset, .. } => write!(f, "map {map} at {offset}"),
+            Self::Helper { helper } => write!(f, "result of helper {helper}"),
+            Self::Stack { .. } => f.write_str("stack"),
+            Self::Memory { .. } => f.write_str("memory"),
+        }
+    }
+}
+
+/// Inputs that are printed.
+const PRINTED: usize = 12;
+
 impl fmt::Display for Witness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(packet) = &self.packet {
-            write!(f, "a packet of {} bytes", packet.len())?;
-            if !self.inputs.is_empty() {
-                f.write_str(", ")?;
-            }
+        if self.inputs.is_empty() {
+            return f.write_str("any input");
         }
-        for (position, input) in self.inputs.iter().enumerate() {
+        for (position, input) in self.inputs.iter().take(PRINTED).enumerate() {
             if position > 0 {
                 f.write_str(", ")?;
             }
-            write!(f, "{:#x} at instruction {}", input.value, input.slot)?;
+            let Input {
+                slot,
+                origin,
+                value,
+            } = input;
+            write!(f, "{value:#x} at {slot} ({origin})")?;
         }
-        if self.packet.is_none() && self.inputs.is_empty() {
-            f.write_str("any input")?;
+        if self.inputs.len() > PRINTED {
+            write!(f, ", and {} more", self.inputs.len() - PRINTED)?;
         }
         Ok(())
     }
