@@ -15,7 +15,7 @@ const END: &str = "<!-- generated: end -->\n";
 
 /// Whether the verifier knows the prototype well enough to check a call.
 fn checked(proto: &HelperProto) -> bool {
-    let known = |arg: &ArgType| !matches!(arg, ArgType::Unsupported(_) | ArgType::Func);
+    let known = |arg: &ArgType| !matches!(arg, ArgType::Unsupported(_));
     proto.args.iter().all(known) && !matches!(proto.ret, RetType::Unsupported(_))
 }
 
@@ -79,7 +79,9 @@ fn generated(capabilities: &Capabilities) -> String {
             .iter()
             .filter(|section| section.prog_type == prog_type)
             .count();
-        let known = if layouts.is_empty() {
+        let known = if prog_type.is_typed() && prog_type != ProgType::StructOps {
+            "arguments, by the kernel's types".to_owned()
+        } else if layouts.is_empty() {
             "no: rejected".to_owned()
         } else {
             layouts

@@ -1,7 +1,7 @@
 //! From a program to a verdict.
 
 use bpftime_abi::Capabilities;
-use bpftime_isa::{Decoded, MapType, Program, Reg, decode};
+use bpftime_isa::{Decoded, MapType, ProgType, Program, Reg, decode};
 
 use crate::cfg::Cfg;
 use crate::check::Failure;
@@ -102,14 +102,38 @@ fn analyse(
         ));
     }
     let Some(env) = Env::new(program, options) else {
+        let name = program.prog_type.name();
+        let hook = program.hook.target.as_deref().unwrap_or("not named");
+        return Err(if program.prog_type.is_typed() {
+            plain(
+                0,
+                Code::ProgramType,
+                "a hook that the kernel's types (BTF) describe",
+                &format!("{name}, with the hook {hook}"),
+                "attach_btf_id is not a function or tracepoint of the kernel",
+            )
+        } else {
+            plain(
+                0,
+                Code::ProgramType,
+                "a program type that this version supports, and an attach type that it has",
+                name,
+                "unsupported program type",
+            )
+        });
+    };
+    if matches!(program.prog_type, ProgType::Lsm | ProgType::StructOps) && !env.gpl_compatible() {
         return Err(plain(
             0,
-            Code::ProgramType,
-            "a program type that this version supports",
-            program.prog_type.name(),
-            "unsupported program type",
+            Code::HelperLicense,
+            "a licence compatible with the GPL, for programs of this type",
+            &format!("{:?}", program.license),
+            match program.prog_type {
+                ProgType::Lsm => "LSM programs must have a GPL compatible license",
+                _ => "struct ops programs must have a GPL compatible license",
+            },
         ));
-    };
+    }
     let cfg = Cfg::new(code, &structure, options.budget.max_inlined).map_err(|_| {
         plain(
             0,

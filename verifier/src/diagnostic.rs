@@ -71,7 +71,7 @@ codes! {
     AtomicAccess = "atomic-access", "An atomic operation on this memory is not allowed.";
     UnknownHelper = "unknown-helper", "The helper does not exist or is not offered.";
     HelperUnavailable = "helper-unavailable", "The helper is not available to programs of this type.";
-    HelperLicense = "helper-license", "The helper needs a licence compatible with the GPL.";
+    HelperLicense = "helper-license", "The helper or program type needs a licence compatible with the GPL.";
     HelperArgument = "helper-argument", "An argument does not fit the helper.";
     UnsupportedCall = "unsupported-call", "This kind of call is not supported.";
     UnreleasedReference = "unreleased-reference", "A resource is not given back on some path.";

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use bpftime_abi::map_type::create_flags::BPF_F_RDONLY_PROG;
 use bpftime_isa::helper::{self, HelperProto, Unavailable};
 use bpftime_isa::{
-    CtxLayout, MapDef, MapField, MapFieldKind, MapType, Object, ProgType, Program, Trust, Walked, context,
+    CtxLayout, MapDef, MapField, MapFieldKind, MapType, Object, ProgType, Program, Trust, Walked,
+    context,
 };
 
 use crate::Options;

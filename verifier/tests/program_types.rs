@@ -198,6 +198,11 @@ fn hooks_are_called_with_what_their_signature_says() {
     assert_eq!(judge(hook(HookResult::Void, "r0 = 77\nexit")), Ok(()));
     let untyped = program(ProgType::Lsm, Some(AttachType::LSM_MAC), "r0 = 0\nexit");
     assert_eq!(judge(untyped), Err(Code::ProgramType));
+    let proprietary = Program {
+        license: "Proprietary".into(),
+        ..hook(HookResult::Number, "r0 = 0\nexit")
+    };
+    assert_eq!(judge(proprietary), Err(Code::HelperLicense));
 }
 
 /// Structure 7: a number, a pointer to structure 8, a pointer to memory without type; structure 8: a
