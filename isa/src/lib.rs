@@ -8,6 +8,7 @@
 //! - [`program`]: a program before verification: slots, maps, subprograms, line table
 //! - [`hook`]: where a program is attached, and what it is called with there
 //! - [`kernel_types`]: what pointers to structures of the kernel lead to
+//! - [`kfunc`]: kernel functions that programs may call by BTF
 //! - [`map`]: map definitions
 //! - [`prog_type`]: program and attach types with the kernel's numbers
 //! - [`context`]: layouts of the contexts that programs are called with
@@ -26,6 +27,7 @@ pub mod hook;
 pub mod insn;
 pub mod instruction;
 pub mod kernel_types;
+pub mod kfunc;
 pub mod map;
 mod opcode;
 pub mod prog_type;

@@ -15,7 +15,7 @@ use crate::liveness::live_registers;
 use crate::refine::{Refiner, Session};
 use crate::stack_liveness::live_stack;
 use crate::structure::{Index, Structure};
-use crate::termination::self_bounded_heads;
+use crate::termination::endings;
 use crate::wto::Wto;
 use crate::{Options, Rejection, VerifiedProgram, fixpoint, stack_depth};
 
@@ -157,8 +157,8 @@ fn analyse(
     };
     let wto = Wto::new(&cfg.graph, cfg.entry).map_err(|_| too_deep())?;
     let live = live_registers(code, &structure);
-    let live_stack = live_stack(code, &structure, &program.maps);
-    let widened = self_bounded_heads(&cfg, &wto, code);
+    let (live_stack, first) = live_stack(code, &structure, &program.maps);
+    let endings = endings(&env, &cfg, &wto, code, &first);
     let mut spent = Cost::default();
     let mut attempts = options.budget.attempts().into_iter();
     let mut effort = attempts.next().unwrap_or(options.budget.most());
@@ -169,7 +169,7 @@ fn analyse(
             code,
             &cfg,
             (&live, &live_stack),
-            &widened,
+            &endings,
             structure.functions.len(),
             effort,
         );

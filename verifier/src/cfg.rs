@@ -102,6 +102,12 @@ impl Cfg {
         })
     }
 
+    /// Depth of the frame in which the copy runs, 0 for the main program.
+    pub(crate) fn depth(&self, instance: usize) -> usize {
+        let caller = |at: &usize| self.instances.get(*at)?.caller.map(|(caller, _)| caller);
+        std::iter::successors(Some(instance), caller).count() - 1
+    }
+
     /// Slots of the calls that lead to the copy, outermost first.
     pub(crate) fn call_string(&self, instance: usize, code: &[Decoded]) -> Vec<u32> {
         let mut calls = Vec::new();
@@ -147,7 +153,7 @@ fn ends_block(insn: &Instruction) -> bool {
             | Instruction::Branch { .. }
             | Instruction::MayGoto { .. }
             | Instruction::Exit
-            | Instruction::Call(CallTarget::Local(_))
+            | Instruction::Call(CallTarget::Local(_) | CallTarget::Kfunc { .. })
     )
 }
 

@@ -23,7 +23,8 @@ use crate::liveness::RegSet;
 use crate::partition;
 use crate::refine::{Refined, Refuted, Session};
 use crate::structure::Index;
-use crate::transfer::{Notes, branch, entered, runs_already, step};
+use crate::termination::{Ending, may_give};
+use crate::transfer::{Notes, branch, entered, kfunc, runs_already, step};
 
 /// A failure, and where.
 pub(crate) struct Located {
@@ -44,8 +45,8 @@ pub(crate) struct Engine<'a> {
     live: &'a [RegSet],
     live_stack: &'a [Units],
     assertions: Vec<Vec<Assertion>>,
-    /// For each node, whether it heads a loop that ends by itself (`may_goto`).
-    widened: &'a [bool],
+    /// For each node, why the loop that it heads ends.
+    endings: &'a [Ending],
     /// For each node, whether states from several places meet there.
     meets: Vec<bool>,
     pub(crate) notes: Notes,
@@ -75,7 +76,7 @@ impl<'a> Engine<'a> {
         code: &'a [Decoded],
         cfg: &'a Cfg,
         (live, live_stack): (&'a [RegSet], &'a [Units]),
-        widened: &'a [bool],
+        endings: &'a [Ending],
         functions: usize,
         effort: Effort,
     ) -> Self {
@@ -96,7 +97,7 @@ impl<'a> Engine<'a> {
             live,
             live_stack,
             assertions: code.iter().map(|d| assertions(&d.insn)).collect(),
-            widened,
+            endings,
             meets,
             notes: Notes::default(),
             accessed: vec![None; code.len()],
@@ -110,6 +111,11 @@ impl<'a> Engine<'a> {
             effort,
             joined: false,
         }
+    }
+
+    fn ending(&self, head: NodeIndex) -> Ending {
+        let ending = self.endings.get(head.index()).copied();
+        ending.unwrap_or(Ending::Unknown)
     }
 
     fn at(
@@ -260,6 +266,17 @@ impl<'a> Engine<'a> {
                     out.push((to, state));
                     return Ok(());
                 }
+                Instruction::Call(CallTarget::Kfunc { id, btf_idx }) => {
+                    let before = state.clone();
+                    let Some(proto) = self.env.kfunc(id, btf_idx) else {
+                        return Err(self.at(node, index, Some(&before), runs_already()));
+                    };
+                    let after = kfunc(self.env, &mut self.notes, state, decoded.slot, proto)
+                        .map_err(|failure| self.at(node, index, Some(&before), failure))?;
+                    let next = block.next.into_iter();
+                    out.extend(next.flat_map(|to| after.iter().map(move |s| (to, s.clone()))));
+                    return Ok(());
+                }
                 Instruction::Exit => {
                     self.leave(&mut state, out, block.next);
                     return Ok(());
@@ -374,7 +391,7 @@ impl Domain for Engine<'_> {
         if let Some(entered) = self.entered.get_mut(self.cfg.graph[node].instance) {
             *entered = true;
         }
-        let cut = self.widened.get(node.index()) == Some(&true);
+        let cut = self.ending(node) != Ending::Unknown;
         for mut state in states {
             if let Some(session) = &mut self.session {
                 state.lineage = session.arrive(node.index(), &state, cut);
@@ -441,7 +458,7 @@ impl Domain for Engine<'_> {
     }
 
     fn loop_rule(&self, head: NodeIndex) -> LoopRule {
-        if self.widened.get(head.index()) == Some(&true) {
+        if self.ending(head) != Ending::Unknown {
             LoopRule::Widen
         } else {
             LoopRule::Unroll
@@ -458,6 +475,11 @@ impl Domain for Engine<'_> {
         if !back.is_empty() {
             // Also if nothing of it is new: the loop was gone round.
             self.longest = u64::MAX;
+        }
+        if let Ending::Elements { depth, at } = self.ending(head)
+            && !back.iter().all(|state| may_give(state, depth, at))
+        {
+            return Err(self.endless(head, 1));
         }
         self.no_longer_alive(&back);
         let mut fresh: Vec<State> = Vec::new();

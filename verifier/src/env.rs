@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use bpftime_abi::map_type::create_flags::BPF_F_RDONLY_PROG;
 use bpftime_isa::helper::{self, HelperProto, Unavailable};
+use bpftime_isa::kfunc::{self, KfuncProto};
 use bpftime_isa::{
     CtxLayout, MapDef, MapField, MapFieldKind, MapType, Object, ProgType, Program, Trust, Walked,
     context,
@@ -133,6 +134,15 @@ impl<'a> Env<'a> {
         let is_lock = |field: &MapField| field.kind == MapFieldKind::SpinLock;
         self.map(map)
             .is_some_and(|map| map.fields.iter().any(is_lock))
+    }
+
+    /// The kernel function with the number, if it is one that is known.
+    pub(crate) fn kfunc(&self, id: u32, btf: i16) -> Option<&'static KfuncProto> {
+        if btf != 0 {
+            return None;
+        }
+        let types = self.options.kernel_types.as_deref()?;
+        kfunc::by_name(&types.name(id)?)
     }
 
     /// Number of the structure in the kernel's types, or one that nothing has.

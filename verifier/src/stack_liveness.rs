@@ -54,9 +54,15 @@ impl Held {
 
 type Registers = [Held; 11];
 
-/// For each instruction, the units of its function's frame that may be read from there on.
-pub(crate) fn live_stack(code: &[Decoded], structure: &Structure, maps: &[MapDef]) -> Vec<Units> {
+/// For each instruction, the units of its function's frame that may be read from there on; and the
+/// offset from `r10` that `r1` has before it, where that is known.
+pub(crate) fn live_stack(
+    code: &[Decoded],
+    structure: &Structure,
+    maps: &[MapDef],
+) -> (Vec<Units>, Vec<Option<i64>>) {
     let mut live = vec![0; code.len()];
+    let mut first = vec![None; code.len()];
     for function in &structure.functions {
         let mut pass = Pass {
             code,
@@ -71,8 +77,14 @@ pub(crate) fn live_stack(code: &[Decoded], structure: &Structure, maps: &[MapDef
             held = pass.forwards();
         }
         pass.backwards(&held, &mut live);
+        for (place, held) in first[function.first as usize..].iter_mut().zip(&held) {
+            *place = match held.as_ref().map(|regs| regs[Reg::R1.index()]) {
+                Some(Held::Frame(offset)) => Some(offset),
+                _ => None,
+            };
+        }
     }
-    live
+    (live, first)
 }
 
 struct Pass<'a> {

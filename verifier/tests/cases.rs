@@ -9,6 +9,9 @@
 
 mod common;
 
+use std::sync::Arc;
+
+use bpftime_isa::kernel_types::{KernelTypes, Walked};
 use bpftime_isa::{MapDef, MapField, MapFieldKind, MapType, ProgType, asm};
 use bpftime_verifier::{options::Target, verify};
 
@@ -26,6 +29,38 @@ fn kptr(referenced: bool) -> MapFieldKind {
     MapFieldKind::Kptr {
         target: "task_struct".into(),
         referenced,
+    }
+}
+
+/// Kernel functions by number, from 1.
+const KFUNCS: [&str; 9] = [
+    "bpf_iter_num_new",
+    "bpf_iter_num_next",
+    "bpf_iter_num_destroy",
+    "bpf_rcu_read_lock",
+    "bpf_rcu_read_unlock",
+    "bpf_preempt_disable",
+    "bpf_preempt_enable",
+    "bpf_task_from_pid",
+    "bpf_task_release",
+];
+
+/// A kernel that has these functions, and a structure of which nothing may be read.
+#[derive(Debug)]
+struct Types;
+
+impl KernelTypes for Types {
+    fn read(&self, _: u32, _: u32, _: u32) -> Option<Walked> {
+        None
+    }
+
+    fn structure(&self, name: &str) -> Option<u32> {
+        (name == "task_struct").then_some(100)
+    }
+
+    fn name(&self, type_id: u32) -> Option<String> {
+        let at = usize::try_from(type_id).ok()?.checked_sub(1)?;
+        KFUNCS.get(at).map(|name| (*name).to_owned())
     }
 }
 
@@ -78,6 +113,7 @@ fn run(text: &str) -> (usize, Vec<String>) {
         count += 1;
         let mut options = common::options();
         options.budget.max_steps = 50_000;
+        options.kernel_types = Some(Arc::new(Types));
         if !verdict.ends_with(" linux") {
             options.target = Target::Bpftime;
         }
@@ -140,4 +176,9 @@ fn callbacks_are_verified_for_any_number_of_calls() {
 #[test]
 fn parts_of_values_that_are_the_kernels_are_left_alone() {
     check(include_str!("cases/map_fields.txt"), 25);
+}
+
+#[test]
+fn kernel_functions_are_called_by_their_rules() {
+    check(include_str!("cases/kfuncs.txt"), 25);
 }

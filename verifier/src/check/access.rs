@@ -165,6 +165,18 @@ fn stack_contents(
     let (least, most) = offset_of(argument);
     let at = (stack::SIZE as i64 + least) as usize;
     let span = (most - least) as usize + size;
+    if frame
+        .stack
+        .overlapping(at, span)
+        .any(|cell| cell.value.is_part())
+    {
+        return Err(Failure::new(
+            Code::StackSpill,
+            "bytes that no iterator is in",
+            format!("an iterator within {span} bytes from {least}"),
+            format!("invalid read from stack off {least}+0 size {size}"),
+        ));
+    }
     if !env.options.allow_uninit_stack && !frame.stack.is_written(at, span) {
         return Err(Failure::new(
             Code::StackUninit,

@@ -89,6 +89,19 @@ pub(super) fn memory_contents(
                     ),
                 ));
             }
+            let mut cells = frame.stack.overlapping(at, span);
+            if memory.reads && cells.any(|cell| cell.value.is_part()) {
+                return Err(Failure::new(
+                    Code::StackSpill,
+                    "bytes that no iterator is in",
+                    format!("one within {} bytes from {least}", memory.most),
+                    format!(
+                        "invalid read from stack R{} off {least}+0 size {}",
+                        memory.reg.index(),
+                        memory.most
+                    ),
+                ));
+            }
             let pointer = frame
                 .stack
                 .overlapping(at, span)

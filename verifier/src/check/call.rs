@@ -78,6 +78,18 @@ pub(super) fn helper(env: &Env<'_>, state: &State, id: u32) -> Result<(), Failur
             "get_local_storage() doesn't support non-zero flags",
         ));
     }
+    let sections = &state.sections;
+    if proto.sleeps && (sections.rcu > 0 || sections.preempt > 0) {
+        return Err(Failure::new(
+            Code::Section,
+            "a helper that does not sleep, in a section where nothing may",
+            format!("bpf_{}", proto.name),
+            format!(
+                "sleepable helper bpf_{}#{id} in rcu_read_lock region",
+                proto.name
+            ),
+        ));
+    }
     for (reg, argument) in ARGUMENT_REGS.into_iter().zip(proto.args) {
         check_argument(env, state, proto, reg, argument)?;
     }

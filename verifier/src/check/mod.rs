@@ -4,6 +4,7 @@ mod access;
 mod argument_memory;
 mod call;
 mod exit;
+mod kfunc;
 mod map_field;
 mod map_use;
 mod object;
@@ -20,6 +21,7 @@ use crate::env::Env;
 use crate::options::Target;
 
 pub(crate) use call::{ARGUMENT_REGS, map_argument, memory_arguments};
+pub(crate) use kfunc::{iterator, place as iterator_place};
 pub(crate) use map_field::lock_of;
 pub(crate) use region::MemoryArgument;
 
@@ -98,12 +100,10 @@ pub(crate) fn check(env: &Env<'_>, state: &State, assertion: &Assertion) -> Resu
             call::helper(env, state, id)
         }
         Assertion::Callable(target @ CallTarget::Local(_)) => map_field::callable(state, target),
-        Assertion::Callable(CallTarget::Kfunc { id, .. }) => Err(Failure::new(
-            Code::UnsupportedCall,
-            "a helper or a subprogram",
-            format!("kernel function with BTF id {id}"),
-            "calling kernel function is not allowed",
-        )),
+        Assertion::Callable(target @ CallTarget::Kfunc { id, btf_idx }) => {
+            map_field::callable(state, target)?;
+            kfunc::callable(env, state, id, btf_idx)
+        }
         Assertion::Callable(CallTarget::Register(reg)) => Err(Failure::new(
             Code::UnsupportedCall,
             "a helper or a subprogram",
@@ -258,6 +258,7 @@ fn arithmetic(
         | Kind::MapKey { .. }
         | Kind::Packet
         | Kind::PacketMeta
+        | Kind::Bytes { .. }
         | Kind::Record { .. } => true,
         Kind::Object(Object::FlowKeys | Object::Typed { .. } | Object::Kernel(_)) => {
             added.as_constant().is_some()

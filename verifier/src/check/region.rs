@@ -62,6 +62,13 @@ pub(super) fn in_region(
     }
     match pointer.kind {
         Kind::MapValue { map } => map_value(env, argument, map),
+        Kind::Bytes { .. } if argument.writes => Err(Failure::new(
+            Code::MemoryBounds,
+            "memory that may be written",
+            pointer.to_string(),
+            format!("R{number} cannot write into rdonly_mem"),
+        )),
+        Kind::Bytes { size } => within(argument, size.into(), Code::MemoryBounds, "mem_size"),
         Kind::MapKey { map } => map_key(env, argument, map),
         Kind::Stack { frame } => on_stack(state, argument, frame),
         Kind::Packet | Kind::PacketMeta => packet(env, argument),

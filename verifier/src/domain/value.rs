@@ -3,6 +3,7 @@
 use core::fmt;
 
 use bpftime_isa::context::Object;
+use bpftime_isa::kfunc::IterKind;
 
 use super::scalar::Scalar;
 
@@ -51,6 +52,20 @@ pub enum Kind {
     PacketEnd,
     /// An object of the kernel's.
     Object(Object),
+    /// Part of an iterator that lives on the stack; only there.
+    Iterator {
+        /// Over what.
+        kind: IterKind,
+        /// Which 8 bytes of it.
+        part: u8,
+        /// It has given all that it has.
+        drained: bool,
+    },
+    /// Bytes that may be read only.
+    Bytes {
+        /// How many.
+        size: u32,
+    },
     /// A ring buffer record.
     Record {
         /// Bytes.
@@ -135,6 +150,12 @@ impl Value {
         self.kind == Kind::Scalar
     }
 
+    /// Whether it is a part of something that lives on the stack and that only kernel functions
+    /// read and write.
+    pub fn is_part(&self) -> bool {
+        matches!(self.kind, Kind::Iterator { .. })
+    }
+
     /// Whether it may be a pointer, so that copying it out would leak an address.
     pub fn may_be_pointer(&self) -> bool {
         !matches!(self.kind, Kind::Uninit | Kind::Scalar)
@@ -193,6 +214,8 @@ impl Value {
             (Kind::Record { .. }, false) => "ringbuf_mem",
             (Kind::Record { .. }, true) => "ringbuf_mem_or_null",
             (Kind::Object(object), nullable) => object_kind(object, nullable),
+            (Kind::Iterator { kind, .. }, _) => kind.name(),
+            (Kind::Bytes { .. }, _) => "rdonly_mem",
             (Kind::Func { .. }, _) => "func",
         }
     }

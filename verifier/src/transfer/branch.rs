@@ -118,6 +118,7 @@ fn never_null(value: &Value) -> bool {
             | Kind::Stack { .. }
             | Kind::MapValue { .. }
             | Kind::MapKey { .. }
+            | Kind::Bytes { .. }
             | Kind::Record { .. }
             | Kind::Object(_)
     );

@@ -165,7 +165,7 @@ fn looked_up(
 }
 
 /// Something that was acquired, or null.
-fn acquired(notes: &mut Notes, state: &mut State, slot: u32, kind: Kind) -> Value {
+pub(super) fn acquired(notes: &mut Notes, state: &mut State, slot: u32, kind: Kind) -> Value {
     let id = notes.fresh_id();
     state.references.push(Reference { id, slot });
     Value {

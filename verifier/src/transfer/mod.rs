@@ -4,6 +4,7 @@ mod alu;
 mod branch;
 mod call;
 mod callback;
+mod kfunc;
 mod memory;
 
 use bpftime_isa::{CallTarget, Imm64, Instruction, Reg};
@@ -15,6 +16,7 @@ use crate::env::Env;
 
 pub(crate) use branch::branch;
 pub(crate) use callback::{entered, runs_already};
+pub(crate) use kfunc::kfunc;
 
 /// What the analysis notes beside states.
 #[derive(Clone, Debug, Default)]

@@ -1,0 +1,220 @@
+//! Calls of kernel functions by BTF.
+//!
+//! The number in the call is looked up in the kernel's types, the name in the table of
+//! [`bpftime_isa::kfunc`]; what is not in both may not be called.
+//!
+//! **Iterators** live on the program's stack, in cells of their own that loads refuse and stores
+//! destroy. One is acquired when it is made and given back when it is destroyed, so that none is left
+//! behind, and what it gave is unusable from then on. It is only gone on with where all its cells are
+//! in place, at an offset that is known.
+
+use bpftime_isa::Reg;
+use bpftime_isa::context::Object;
+use bpftime_isa::kfunc::{IterKind, KfuncArg, KfuncEffect, KfuncProto};
+
+use super::Failure;
+use super::call::ARGUMENT_REGS;
+use crate::diagnostic::Code;
+use crate::domain::stack;
+use crate::domain::state::State;
+use crate::domain::value::{Id, Kind, Value};
+use crate::env::Env;
+
+/// Whether the function may be called here, with these arguments.
+pub(super) fn callable(env: &Env<'_>, state: &State, id: u32, btf: i16) -> Result<(), Failure> {
+    let Some(proto) = env.kfunc(id, btf) else {
+        return Err(Failure::new(
+            Code::UnsupportedCall,
+            "a kernel function that this version knows",
+            format!("BTF id {id}"),
+            "calling kernel function is not allowed",
+        ));
+    };
+    if !proto.available(env.program.prog_type) {
+        return Err(Failure::new(
+            Code::UnsupportedCall,
+            format!(
+                "a kernel function for {} programs",
+                env.program.prog_type.name()
+            ),
+            proto.name,
+            format!("calling kernel function {} is not allowed", proto.name),
+        ));
+    }
+    sections(env, state, proto)?;
+    for (reg, argument) in ARGUMENT_REGS.into_iter().zip(proto.args) {
+        super::initialized(state, reg)?;
+        check_argument(env, state, proto, reg, *argument)?;
+    }
+    Ok(())
+}
+
+fn sections(env: &Env<'_>, state: &State, proto: &KfuncProto) -> Result<(), Failure> {
+    let sections = &state.sections;
+    let refuse =
+        |needed: &str, kernel: String| Err(Failure::new(Code::Section, needed, proto.name, kernel));
+    if proto.under_rcu && env.program.may_sleep() && sections.rcu == 0 {
+        return refuse(
+            "an RCU read-side section",
+            format!(
+                "kernel func {} requires RCU critical section protection",
+                proto.name
+            ),
+        );
+    }
+    match proto.effect {
+        KfuncEffect::RcuReadUnlock if sections.rcu == 0 => refuse(
+            "an RCU read-side section to leave",
+            "unmatched rcu read unlock (kernel function bpf_rcu_read_unlock)".into(),
+        ),
+        KfuncEffect::RcuReadUnlock if holds_rcu_iterator(state) => refuse(
+            "no iterator that needs the section",
+            "bpf_rcu_read_unlock with an iterator that is not destroyed".into(),
+        ),
+        KfuncEffect::PreemptEnable if sections.preempt == 0 => refuse(
+            "preemption that the program disabled",
+            "unmatched attempt to enable preemption (kernel function bpf_preempt_enable)".into(),
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the program has an iterator over what only RCU keeps.
+fn holds_rcu_iterator(state: &State) -> bool {
+    let cells = state.frames().flat_map(|frame| frame.stack.cells());
+    let mut kinds = cells.map(|cell| cell.value.kind);
+    state.sections.rcu == 1
+        && kinds.any(|kind| {
+            let Kind::Iterator { kind, .. } = kind else {
+                return false;
+            };
+            matches!(kind, IterKind::Task | IterKind::TaskVma | IterKind::Css)
+        })
+}
+
+fn check_argument(
+    env: &Env<'_>,
+    state: &State,
+    proto: &KfuncProto,
+    reg: Reg,
+    argument: KfuncArg,
+) -> Result<(), Failure> {
+    let value = state.reg(reg);
+    let refuse = |needed: &str| {
+        Err(Failure::new(
+            Code::HelperArgument,
+            format!("{needed} in {reg} for {}", proto.name),
+            value.to_string(),
+            format!(
+                "R{} type={} is not what kernel function {} expects",
+                reg.index(),
+                value.kernel_kind(),
+                proto.name
+            ),
+        ))
+    };
+    match argument {
+        KfuncArg::Number if value.is_scalar() => Ok(()),
+        KfuncArg::Number => refuse("a number"),
+        KfuncArg::Ctx if value.kind == Kind::Ctx && value.offset().as_constant() == Some(0) => {
+            Ok(())
+        }
+        KfuncArg::Ctx => refuse("the context"),
+        KfuncArg::StructOrNull(_) if value.as_constant() == Some(0) => Ok(()),
+        KfuncArg::Struct(name) | KfuncArg::StructOrNull(name) if is_trusted(env, value, name) => {
+            Ok(())
+        }
+        KfuncArg::Struct(name) | KfuncArg::StructOrNull(name) => refuse(&format!("a valid {name}")),
+        KfuncArg::Released(name) if is_trusted(env, value, name) && value.reference != 0 => Ok(()),
+        KfuncArg::Released(name) => refuse(&format!("a {name} that was acquired")),
+        KfuncArg::Iterator(kind) => match proto.effect {
+            KfuncEffect::IteratorNew => place(state, reg, kind).map(drop),
+            _ => iterator(state, reg, kind).map(drop),
+        },
+    }
+}
+
+/// Whether the value is the address of such a structure, which is valid and not null.
+fn is_trusted(env: &Env<'_>, value: &Value, name: &str) -> bool {
+    let Kind::Object(object) = value.kind else {
+        return false;
+    };
+    let named = match object {
+        Object::Typed {
+            type_id,
+            trusted: true,
+        } => type_id == env.type_named(name),
+        Object::Kernel(known) => known == name,
+        _ => false,
+    };
+    named && !value.nullable && value.offset().as_constant() == Some(0)
+}
+
+/// Where on a stack an iterator is, or is to be: frame and first byte.
+pub(crate) fn place(state: &State, reg: Reg, kind: IterKind) -> Result<(usize, usize), Failure> {
+    let value = state.reg(reg);
+    let size = i64::from(kind.size());
+    let place = match (value.kind, value.constant_offset()) {
+        (Kind::Stack { frame }, Some(offset))
+            if offset >= -(stack::SIZE as i64) && offset <= -size && offset % 8 == 0 =>
+        {
+            let at = (stack::SIZE as i64 + offset) as usize;
+            state.frame(frame.into()).map(|_| (usize::from(frame), at))
+        }
+        _ => None,
+    };
+    place.ok_or_else(|| {
+        Failure::new(
+            Code::HelperArgument,
+            format!("the address of {size} bytes of the stack in {reg}"),
+            value.to_string(),
+            format!("expected an {} on stack", kind.name()),
+        )
+    })
+}
+
+/// An iterator that was made: where, its resource, and whether it has given all.
+pub(crate) struct Made {
+    pub(crate) frame: usize,
+    pub(crate) at: usize,
+    pub(crate) reference: Id,
+    pub(crate) drained: bool,
+}
+
+/// The iterator that the register points to.
+pub(crate) fn iterator(state: &State, reg: Reg, wanted: IterKind) -> Result<Made, Failure> {
+    let (frame, at) = place(state, reg, wanted)?;
+    let stack = state.frame(frame).map(|frame| &frame.stack);
+    let part_at = |part: usize| {
+        let cells = stack?.overlapping(at + 8 * part, 8);
+        let mut cells = cells.filter(|cell| usize::from(cell.at) == at + 8 * part);
+        let cell = cells.next()?;
+        match cell.value.kind {
+            Kind::Iterator {
+                kind,
+                part: known,
+                drained,
+            } if kind == wanted && usize::from(known) == part => {
+                Some((cell.value.reference, drained))
+            }
+            _ => None,
+        }
+    };
+    let parts = wanted.size() as usize / 8;
+    let first = part_at(0).filter(|(reference, _)| *reference != 0);
+    let whole = first.filter(|first| (1..parts).all(|part| part_at(part) == Some(*first)));
+    match whole {
+        Some((reference, drained)) => Ok(Made {
+            frame,
+            at,
+            reference,
+            drained,
+        }),
+        None => Err(Failure::new(
+            Code::HelperArgument,
+            format!("the address of an {} that was made in {reg}", wanted.name()),
+            state.reg(reg).to_string(),
+            format!("expected an initialized {} as arg #0", wanted.name()),
+        )),
+    }
+}

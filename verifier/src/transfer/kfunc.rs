@@ -1,0 +1,143 @@
+//! Effects of kernel functions by BTF.
+
+use bpftime_isa::Reg;
+use bpftime_isa::context::Object;
+use bpftime_isa::kfunc::{Element, IterKind, KfuncArg, KfuncEffect, KfuncProto, KfuncRet};
+
+use super::{Notes, call::acquired};
+use crate::check::{ARGUMENT_REGS, Failure, iterator, iterator_place};
+use crate::domain::stack;
+use crate::domain::state::{Reference, State};
+use crate::domain::value::{Id, Kind, Value};
+use crate::env::Env;
+
+/// The states after the call: going on to the next element, there is one or there is none.
+pub(crate) fn kfunc(
+    env: &Env<'_>,
+    notes: &mut Notes,
+    mut state: State,
+    slot: u32,
+    proto: &KfuncProto,
+) -> Result<Vec<State>, Failure> {
+    let kind = match proto.args.first() {
+        Some(KfuncArg::Iterator(kind)) => Some(*kind),
+        _ => None,
+    };
+    match (proto.effect, kind) {
+        (KfuncEffect::IteratorNew, Some(kind)) => make(notes, &mut state, slot, kind)?,
+        (KfuncEffect::IteratorNext, Some(kind)) => return next(env, state, kind),
+        (KfuncEffect::IteratorDestroy, Some(kind)) => {
+            let made = iterator(&state, Reg::R1, kind)?;
+            state.release(made.reference, invalid(env));
+        }
+        (KfuncEffect::RcuReadLock, _) => state.sections.rcu += 1,
+        (KfuncEffect::RcuReadUnlock, _) => {
+            state.sections.rcu = state.sections.rcu.saturating_sub(1);
+        }
+        (KfuncEffect::PreemptDisable, _) => state.sections.preempt += 1,
+        (KfuncEffect::PreemptEnable, _) => {
+            state.sections.preempt = state.sections.preempt.saturating_sub(1);
+        }
+        _ => {}
+    }
+    let released = ARGUMENT_REGS
+        .into_iter()
+        .zip(proto.args)
+        .find(|(_, argument)| matches!(argument, KfuncArg::Released(_)));
+    if let Some((reg, _)) = released {
+        let reference = state.reg(reg).reference;
+        state.release(reference, invalid(env));
+    }
+    let structure = |name: &str| {
+        Kind::Object(Object::Typed {
+            type_id: env.type_named(name),
+            trusted: true,
+        })
+    };
+    let result = match proto.ret {
+        KfuncRet::Void | KfuncRet::Element => Value::uninit(),
+        KfuncRet::Number => Value::unknown(),
+        KfuncRet::AcquiredOrNull(name) => acquired(notes, &mut state, slot, structure(name)),
+        KfuncRet::StructOrNull(name) => Value {
+            nullable: true,
+            id: notes.fresh_id(),
+            ..Value::pointer(structure(name))
+        },
+    };
+    state.clear_caller_saved();
+    state.set(Reg::R0, result);
+    Ok(vec![state])
+}
+
+/// What becomes of pointers to what is gone.
+fn invalid(env: &Env<'_>) -> Value {
+    if env.options.allow_ptr_leaks {
+        Value::unknown()
+    } else {
+        Value::uninit()
+    }
+}
+
+fn make(notes: &mut Notes, state: &mut State, slot: u32, kind: IterKind) -> Result<(), Failure> {
+    let (frame, at) = iterator_place(state, Reg::R1, kind)?;
+    let id = notes.fresh_id();
+    state.references.push(Reference { id, slot });
+    if let Some(used) = notes.stack.get_mut(frame) {
+        *used = (*used).max((stack::SIZE - at) as u32);
+    }
+    write(state, (frame, at), kind, id, false);
+    Ok(())
+}
+
+fn write(
+    state: &mut State,
+    (frame, at): (usize, usize),
+    kind: IterKind,
+    reference: Id,
+    drained: bool,
+) {
+    let Some(frame) = state.frame_mut(frame) else {
+        return;
+    };
+    for part in 0..kind.size() / 8 {
+        let value = Value {
+            reference,
+            ..Value::pointer(Kind::Iterator {
+                kind,
+                part: part as u8,
+                drained,
+            })
+        };
+        frame.stack.write(at + 8 * part as usize, 8, value);
+    }
+}
+
+/// Once an iterator has given null it gives nothing else.
+fn next(env: &Env<'_>, mut state: State, kind: IterKind) -> Result<Vec<State>, Failure> {
+    let made = iterator(&state, Reg::R1, kind)?;
+    // What it gave before may be gone.
+    let stale = |value: &Value| {
+        value.reference == made.reference && !matches!(value.kind, Kind::Iterator { .. })
+    };
+    state.change_values(stale, |value| *value = invalid(env));
+    state.clear_caller_saved();
+    let mut done = state.clone();
+    write(&mut done, (made.frame, made.at), kind, made.reference, true);
+    done.set(Reg::R0, Value::constant(0));
+    if made.drained {
+        return Ok(vec![done]);
+    }
+    let element = match kind.element() {
+        Element::Bytes(size) => Kind::Bytes { size },
+        Element::Struct(name) => Kind::Object(Object::Typed {
+            type_id: env.type_named(name),
+            trusted: true,
+        }),
+    };
+    let value = Value {
+        reference: made.reference,
+        ..Value::pointer(element)
+    };
+    state.set(Reg::R0, value);
+    Ok(vec![done, state])
+}
