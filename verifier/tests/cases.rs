@@ -54,6 +54,10 @@ impl KernelTypes for Types {
         None
     }
 
+    fn contains(&self, type_id: u32, offset: u32, name: &str) -> bool {
+        offset == 0 && self.structure(name) == Some(type_id)
+    }
+
     fn structure(&self, name: &str) -> Option<u32> {
         (name == "task_struct").then_some(100)
     }

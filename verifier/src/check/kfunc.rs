@@ -9,7 +9,7 @@
 //! in place, at an offset that is known.
 
 use bpftime_isa::Reg;
-use bpftime_isa::context::Object;
+use bpftime_isa::context::{Object, Trust};
 use bpftime_isa::kfunc::{IterKind, KfuncArg, KfuncEffect, KfuncProto};
 
 use super::Failure;
@@ -142,7 +142,7 @@ fn is_trusted(env: &Env<'_>, value: &Value, name: &str) -> bool {
     let named = match object {
         Object::Typed {
             type_id,
-            trusted: true,
+            trust: Trust::Trusted,
         } => type_id == env.type_named(name),
         Object::Kernel(known) => known == name,
         _ => false,

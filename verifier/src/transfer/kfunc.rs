@@ -1,7 +1,7 @@
 //! Effects of kernel functions by BTF.
 
 use bpftime_isa::Reg;
-use bpftime_isa::context::Object;
+use bpftime_isa::context::{Object, Trust};
 use bpftime_isa::kfunc::{Element, IterKind, KfuncArg, KfuncEffect, KfuncProto, KfuncRet};
 
 use super::{Notes, call::acquired};
@@ -51,7 +51,7 @@ pub(crate) fn kfunc(
     let structure = |name: &str| {
         Kind::Object(Object::Typed {
             type_id: env.type_named(name),
-            trusted: true,
+            trust: Trust::Trusted,
         })
     };
     let result = match proto.ret {
@@ -131,7 +131,7 @@ fn next(env: &Env<'_>, mut state: State, kind: IterKind) -> Result<Vec<State>, F
         Element::Bytes(size) => Kind::Bytes { size },
         Element::Struct(name) => Kind::Object(Object::Typed {
             type_id: env.type_named(name),
-            trusted: true,
+            trust: Trust::Trusted,
         }),
     };
     let value = Value {
