@@ -63,6 +63,13 @@ pub enum Object {
     /// the greatest is compared with the tracepoint's size when the program is attached.
     #[doc(alias = "PTR_TO_TP_BUFFER")]
     TraceBuffer,
+    /// Keys and values that an iterator gives; as with [`Self::TraceBuffer`], the map that the iterator is
+    /// attached to has to have the size.
+    #[doc(alias = "PTR_TO_BUF")]
+    IteratorBuffer {
+        /// Programs may write it.
+        writable: bool,
+    },
     /// A structure of the kernel's by name, typed by BTF, that is valid as long as the program runs
     /// (`PTR_TRUSTED`).
     #[doc(alias = "PTR_TO_BTF_ID")]
@@ -98,7 +105,9 @@ impl Object {
             Self::TcpSock => Some(&socket::TCP_SOCK),
             Self::XdpSock => Some(&socket::XDP_SOCK),
             Self::FlowKeys => Some(&socket::FLOW_KEYS),
-            Self::TraceBuffer | Self::Kernel(_) | Self::Typed { .. } => None,
+            Self::TraceBuffer | Self::IteratorBuffer { writable: true } => Some(&trace::BUFFER),
+            Self::IteratorBuffer { writable: false } => Some(&trace::READ_ONLY_BUFFER),
+            Self::Kernel(_) | Self::Typed { .. } => None,
         }
     }
 }

@@ -50,6 +50,11 @@ pub enum HookArg {
         /// It may be null, and has to be compared with null first.
         nullable: bool,
     },
+    /// Keys or values that an iterator gives, or null.
+    Buffer {
+        /// Programs may write it.
+        writable: bool,
+    },
     /// Not to be read: part of a structure that is passed by value, a floating-point number.
     Hidden,
 }
@@ -70,6 +75,15 @@ impl Signature {
                 HookArg::Hidden => None,
                 HookArg::Number => Some(word(offset).parts(Pieces::AtStart)),
                 HookArg::Address => Some(word(offset)),
+                HookArg::Buffer { writable } => {
+                    let object = Object::IteratorBuffer { writable };
+                    let nullable = true;
+                    let kind = CtxFieldKind::Object(ObjectPointer { object, nullable });
+                    Some(CtxField {
+                        kind,
+                        ..word(offset)
+                    })
+                }
                 HookArg::Object {
                     type_id,
                     trust,

@@ -28,6 +28,14 @@ const UNTRUSTED_HOOKS: &[&str] = &[
 /// Iterators whose object helpers take.
 const TRUSTED_ITERATORS: &[&str] = &["cgroup", "kmem_cache", "task", "tcp", "udp"];
 
+/// Iterators that give keys and values: name, argument, whether programs may write it.
+const BUFFERS: &[(&str, usize, bool)] = &[
+    ("bpf_map_elem", 2, false),
+    ("bpf_map_elem", 3, true),
+    ("bpf_sk_storage_map", 3, true),
+    ("sockmap", 2, false),
+];
+
 /// What the place is by which a program is called.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -86,6 +94,15 @@ pub fn signature(
     let mut args = Vec::new();
     for (index, (name, ty)) in proto.named_params().skip(own).enumerate() {
         let name = kernel.string(name).ok()?;
+        let buffer = BUFFERS
+            .iter()
+            .find(|(of, at, _)| place == Place::Iterator && *of == target && *at == index);
+        if let Some((_, _, writable)) = buffer {
+            args.push(HookArg::Buffer {
+                writable: *writable,
+            });
+            continue;
+        }
         words(kernel, ty, &mut args, |to| {
             object(place, target, index, name, to, kernel)
         })?;

@@ -176,6 +176,8 @@ fn compare(
                     },
                     true,
                 ) => "ptr_or_null_",
+                (Object::IteratorBuffer { writable: true }, true) => "buf_or_null",
+                (Object::IteratorBuffer { writable: false }, true) => "rdonly_buf_or_null",
                 _ => "another object",
             },
             CtxFieldKind::Scalar => "scalar",
@@ -184,9 +186,8 @@ fn compare(
         let kernel = read_word(attach_type, id, offset as u8);
         let same = match (&kernel, ours) {
             (Err(_), None) => true,
-            (Ok(said), Some("scalar")) => {
-                // Memory that the kernel knows the size of is a number here.
-                said == "scalar" || (attach_type == AttachType::TRACE_ITER && said.contains("buf"))
+            (Ok(said), Some("scalar" | "buf_or_null" | "rdonly_buf_or_null")) => {
+                Some(&**said) == ours
             }
             (Ok(said), Some("trusted_ptr_")) => {
                 said.starts_with("trusted_ptr_") && !said.contains("_or_null_")

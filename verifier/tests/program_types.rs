@@ -205,6 +205,25 @@ fn hooks_are_called_with_what_their_signature_says() {
     assert_eq!(judge(proprietary), Err(Code::HelperLicense));
 }
 
+#[test]
+fn buffers_are_accessed_at_known_offsets() {
+    let refused = Err(Code::ObjectAccess);
+    for (text, wanted) in [
+        ("r3 = *(u64 *)(r2 + 0)", Ok(())),
+        ("*(u32 *)(r2 + 4001) = 1", Ok(())),
+        ("r2 += 8\nr3 = *(u64 *)(r2 + 0)", Ok(())),
+        ("r3 = *(u8 *)(r2 - 1)", refused),
+        (
+            "r3 = *(u64 *)(r1 + 8)\nr3 &= 7\nr2 += r3\nr3 = *(u8 *)(r2 + 0)",
+            Err(Code::PointerArithmetic),
+        ),
+    ] {
+        let text = format!("r2 = *(u64 *)(r1 + 0)\n{text}\nr0 = 0\nexit");
+        let program = program(ProgType::RawTracepointWritable, None, &text);
+        assert_eq!(judge(program), wanted, "{text}");
+    }
+}
+
 /// Structure 7: a number, a pointer to structure 8, a pointer to memory without type; structure 8: a
 /// number.
 #[derive(Debug)]

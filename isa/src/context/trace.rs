@@ -61,6 +61,22 @@ pub(super) static RAW_TRACEPOINT_WRITABLE: CtxLayout = CtxLayout::new(
     ],
 );
 
+/// Memory whose size is not known when the program is verified: any constant offset that is not negative
+/// (`__check_buffer_access`).
+pub(super) static BUFFER: CtxLayout = CtxLayout::new(
+    "buffer",
+    MAX_BUFFER,
+    &[READ_ONLY.writable(Pieces::Unaligned)],
+);
+
+/// As [`BUFFER`], but read-only.
+pub(super) static READ_ONLY_BUFFER: CtxLayout = CtxLayout::new("buffer", MAX_BUFFER, &[READ_ONLY]);
+
+const READ_ONLY: CtxField = CtxField::scalar("buffer", 0, MAX_BUFFER).parts(Pieces::Unaligned);
+
+/// Offsets are positive 32-bit numbers.
+const MAX_BUFFER: u32 = 0x7fff_ffff;
+
 /// System call programs: what the caller of `BPF_PROG_TEST_RUN` gives; a program is not run if that is
 /// shorter than what it accesses (`syscall_prog_is_valid_access` in `kernel/bpf/syscall.c`).
 pub(super) static SYSCALL: CtxLayout = CtxLayout::new(

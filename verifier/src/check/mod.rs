@@ -260,9 +260,13 @@ fn arithmetic(
         | Kind::PacketMeta
         | Kind::Bytes { .. }
         | Kind::Record { .. } => true,
-        Kind::Object(Object::FlowKeys | Object::Typed { .. } | Object::Kernel(_)) => {
-            added.as_constant().is_some()
-        }
+        Kind::Object(
+            Object::FlowKeys
+            | Object::TraceBuffer
+            | Object::IteratorBuffer { .. }
+            | Object::Typed { .. }
+            | Object::Kernel(_),
+        ) => added.as_constant().is_some(),
         Kind::Map { .. } => added.as_constant() == Some(0),
         _ => false,
     };

@@ -233,6 +233,10 @@ fn object_kind(object: Object, nullable: bool) -> &'static str {
         (Object::XdpSock, true) => "xdp_sock_or_null",
         (Object::FlowKeys, _) => "flow_keys",
         (Object::TraceBuffer, _) => "tp_buffer",
+        (Object::IteratorBuffer { writable: true }, false) => "buf",
+        (Object::IteratorBuffer { writable: true }, true) => "buf_or_null",
+        (Object::IteratorBuffer { writable: false }, false) => "rdonly_buf",
+        (Object::IteratorBuffer { writable: false }, true) => "rdonly_buf_or_null",
         (Object::Kernel(_) | Object::Typed { .. }, false) => "ptr_",
         (Object::Kernel(_) | Object::Typed { .. }, true) => "ptr_or_null_",
     }

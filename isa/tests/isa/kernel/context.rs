@@ -153,6 +153,7 @@ fn text(kind: CtxFieldKind) -> String {
                 Object::XdpSock => "xdp_sock",
                 Object::FlowKeys => "flow_keys",
                 Object::TraceBuffer => "tp_buffer",
+                Object::IteratorBuffer { .. } => "buf",
                 Object::Kernel(name) => return format!("trusted_ptr{null}_{name}"),
                 Object::Typed { .. } => unreachable!("no layout by type has one"),
             };
@@ -248,6 +249,42 @@ fn objects_allow_what_the_kernel_allows() {
                 let ours = layout.writable(off.into(), size.bytes()).is_some();
                 assert_eq!(ours, verdict.errno == 0, "write {what}: {verdict:?}");
             }
+        }
+    }
+}
+
+#[test]
+fn buffers_allow_what_the_kernel_allows() {
+    if !available() {
+        return;
+    }
+    let layout = Object::TraceBuffer.layout().expect("a layout");
+    for off in [i16::MIN, -8, -1, 0, 1, 7, 8, 4096, i16::MAX] {
+        for size in [Size::B, Size::H, Size::W, Size::DW] {
+            let load = |size, dst, base, off| Instruction::Load {
+                size,
+                signed: false,
+                dst,
+                base,
+                off,
+            };
+            let pointer = load(Size::DW, Reg::R2, Reg::R1, 0);
+            let read = ask(
+                ProgType::RawTracepointWritable,
+                0,
+                &[pointer, load(size, Reg::R3, Reg::R2, off)],
+            );
+            let store = Instruction::Store {
+                size,
+                base: Reg::R2,
+                off,
+                src: Operand::Imm(0),
+            };
+            let write = ask(ProgType::RawTracepointWritable, 0, &[pointer, store]);
+            let ours = layout.readable(off.into(), size.bytes()).is_some();
+            assert_eq!(ours, read.errno == 0, "read {off} {size:?}: {read:?}");
+            let ours = layout.writable(off.into(), size.bytes()).is_some();
+            assert_eq!(ours, write.errno == 0, "write {off} {size:?}: {write:?}");
         }
     }
 }
