@@ -1,5 +1,7 @@
 //! Many runs of one program, led by what they reach.
 
+use std::collections::BTreeMap;
+
 use bpftime_isa::{Decoded, Imm64, Instruction, Operand, ProgType};
 use bpftime_verifier::VerifiedProgram;
 use bpftime_vm::interp::{self, TrapReason};
@@ -53,12 +55,21 @@ pub(crate) fn run(verified: &VerifiedProgram, runs: usize, seed: u64) -> Report 
     let mut random = Random::new(seed);
     let mut report = Report::default();
     let mut executed = vec![false; program.insns.len()];
+    let mut ways = vec![0; program.insns.len()];
     let mut worth: Vec<Input> = Vec::new();
+    // Branches that went one way only, with an input that came there and what was compared.
+    let mut one_way: BTreeMap<u32, (Input, u64, u64)> = BTreeMap::new();
     let (mut known, mut total) = (0, 0);
     let limit = facts.max_insns.map_or(STEPS, |most| most.saturating_add(1));
     for _ in 0..runs {
         let mut input = if worth.is_empty() || random.chance(4) {
             fresh(&mut random, &words, program.prog_type)
+        } else if !one_way.is_empty() && random.chance(2) {
+            let nth = random.below(one_way.len() as u64) as usize;
+            match one_way.values().nth(nth) {
+                Some((input, left, right)) => the_other_way(&mut random, input, *left, *right),
+                None => changed(&mut random, &words, &worth),
+            }
         } else {
             changed(&mut random, &words, &worth)
         };
@@ -66,8 +77,14 @@ pub(crate) fn run(verified: &VerifiedProgram, runs: usize, seed: u64) -> Report 
             input.packet.resize(len as usize, 0);
         }
         let tape = Tape::new(input.choices, random.next());
-        let Some(mut world) = World::new(program, &words, &input.packet, tape, &mut executed)
-        else {
+        let Some(mut world) = World::new(
+            program,
+            &words,
+            &input.packet,
+            tape,
+            &mut executed,
+            &mut ways,
+        ) else {
             report.missing = Some("a context for the type".to_owned());
             break;
         };
@@ -87,7 +104,7 @@ pub(crate) fn run(verified: &VerifiedProgram, runs: usize, seed: u64) -> Report 
                 "{steps} instructions, more than {:?}",
                 facts.max_insns
             )),
-            Ok(_) if world.memory.count(Kind::Acquired) > 0 => {
+            Ok(_) if world.memory.count(Kind::Acquired) > 0 || world.locked.is_some() => {
                 Some("the end, with something that was not given back".to_owned())
             }
             Ok(_) => None,
@@ -96,14 +113,23 @@ pub(crate) fn run(verified: &VerifiedProgram, runs: usize, seed: u64) -> Report 
                 .map(|most| format!("more than the {most} instructions of the analysis")),
             Err(trap) => Some(trap.reason.to_string()),
         };
+        let compared = std::mem::take(&mut world.compared);
         let choices = world.tape.into_choices();
         let now = executed.iter().filter(|executed| **executed).count();
+        let ran = Input {
+            packet: input.packet.clone(),
+            choices,
+        };
+        one_way.retain(|slot, _| ways[*slot as usize] != 3);
+        for (slot, left, right) in compared {
+            let new = !one_way.contains_key(&slot);
+            if ways[slot as usize] != 3 && (new || random.chance(4)) {
+                one_way.insert(slot, (ran.clone(), left, right));
+            }
+        }
         if now > known {
             known = now;
-            worth.push(Input {
-                packet: input.packet.clone(),
-                choices,
-            });
+            worth.push(ran);
         }
         if let Some(fault) = fault {
             let at = result
@@ -176,6 +202,69 @@ fn fresh(random: &mut Random, words: &[u64], prog_type: ProgType) -> Input {
         packet: packet::packet(random, words, ethernet),
         choices: Vec::new(),
     }
+}
+
+/// The input with one operand of a comparison, where it is found, made the other or nearly so.
+fn the_other_way(random: &mut Random, input: &Input, left: u64, right: u64) -> Input {
+    let mut input = input.clone();
+    let (found, wanted) = if random.chance(4) {
+        (right, left)
+    } else {
+        (left, right)
+    };
+    let wanted = match random.below(6) {
+        0 => wanted.wrapping_add(1),
+        1 => wanted.wrapping_sub(1),
+        _ => wanted,
+    };
+    let mut places = Vec::new();
+    for size in [8, 4, 2, 1] {
+        if size < 8 && found >> (8 * size) != 0 && found >> (8 * size) != u64::MAX >> (8 * size) {
+            continue;
+        }
+        let le = &found.to_le_bytes()[..size];
+        let be = &found.to_be_bytes()[8 - size..];
+        for (at, window) in input.packet.windows(size).enumerate() {
+            if window == le {
+                places.push((at, size, false));
+            }
+            if window == be && size > 1 {
+                places.push((at, size, true));
+            }
+        }
+    }
+    for (nth, choice) in input.choices.iter().enumerate() {
+        if *choice == found {
+            places.push((nth, 0, false));
+        }
+        let bytes = choice.to_le_bytes();
+        for size in [4, 2, 1] {
+            if found >> (8 * size) == 0 {
+                let part = &found.to_le_bytes()[..size];
+                let inside = bytes.chunks_exact(size).position(|chunk| chunk == part);
+                places.extend(inside.map(|at| (nth, 16 + at * size + 256 * size, false)));
+            }
+        }
+    }
+    if places.is_empty() {
+        return input;
+    }
+    let (at, size, network) = places[random.below(places.len() as u64) as usize];
+    let bytes = wanted.to_le_bytes();
+    match size {
+        0 => input.choices[at] = wanted,
+        1..=8 if network => {
+            input.packet[at..at + size].copy_from_slice(&wanted.to_be_bytes()[8 - size..]);
+        }
+        1..=8 => input.packet[at..at + size].copy_from_slice(&bytes[..size]),
+        coded => {
+            let (size, inside) = (coded / 256, coded % 256 - 16);
+            let mut word = input.choices[at].to_le_bytes();
+            word[inside..inside + size].copy_from_slice(&bytes[..size]);
+            input.choices[at] = u64::from_le_bytes(word);
+        }
+    }
+    input
 }
 
 /// An input that reached something new, a little different.

@@ -1,6 +1,7 @@
 //! Helpers that check what they are given and make up what they give.
 
 use bpftime_isa::MapType;
+use bpftime_isa::context::Object;
 use bpftime_isa::helper::{self, ArgType, Caller, HelperProto, RetType};
 use bpftime_vm::TrapReason;
 use bpftime_vm::interp::machine::{Arguments, Called};
@@ -20,6 +21,8 @@ const UPDATE: u32 = 2;
 const TAIL_CALL: u32 = 12;
 const SMP_PROCESSOR_ID: u32 = 8;
 const SKB_LOAD_BYTES: u32 = 26;
+const LOCK: u32 = 93;
+const UNLOCK: u32 = 94;
 const FOR_EACH: u32 = 164;
 const LOOP: u32 = 181;
 const XDP_LOAD_BYTES: u32 = 189;
@@ -201,6 +204,17 @@ impl World<'_> {
                 Some(_) => Ok(()),
                 None => Err("not a string"),
             },
+            ArgType::SpinLock => self.readable(value, 4),
+            ArgType::Timer => self.readable(value, 16),
+            ArgType::StructOrNull(_) if null => Ok(()),
+            ArgType::Struct(_) | ArgType::StructOrNull(_) => match self.memory.at(value) {
+                Some(region) if matches!(region.kind, Kind::Acquired | Kind::Object { .. }) => {
+                    Ok(())
+                }
+                // One that a structure of the kernel's points to.
+                None if self.reads_kernel_memory() && !self.memory.is_near(value) => Ok(()),
+                _ => Err("not a structure"),
+            },
             ArgType::Func => {
                 call.function = Self::function_at(value);
                 call.function.map(drop).ok_or("not a function")
@@ -245,6 +259,7 @@ impl World<'_> {
     ) -> Result<Called, TrapReason> {
         let value = |value| Ok(Called::Result(Some(value)));
         match proto.id {
+            LOCK | UNLOCK => self.lock(proto, arguments.values[0])?,
             TAIL_CALL => return Ok(self.tail_call()),
             LOOKUP | LOOKUP_PERCPU => return value(self.lookup(call)),
             UPDATE => self.remember(call),
@@ -278,7 +293,10 @@ impl World<'_> {
                 let bytes = self.random_bytes(call.alloc_size as usize);
                 value(self.memory.add(Kind::Acquired, true, bytes))
             }
-            RetType::AcquiredOrNull(_) | RetType::CastOrNull(_) | RetType::ObjectOrNull(_)
+            RetType::AcquiredOrNull(_)
+            | RetType::CastOrNull(_)
+            | RetType::ObjectOrNull(_)
+            | RetType::StructOrNull(_)
                 if !self.tape.often() =>
             {
                 value(0)
@@ -290,20 +308,41 @@ impl World<'_> {
                 }
                 value(address)
             }
+            RetType::Struct(name) | RetType::StructOrNull(name) => {
+                self.has_structures = true;
+                value(self.object(&Object::Kernel(name), 0))
+            }
             RetType::CastOrNull(object) => value(self.object(&object, call.object)),
             RetType::ObjectOrNull(object) => value(self.object(&object, 0)),
             RetType::Unsupported(what) => Err(self.lack(format!("{}: {what}", proto.name))),
         }
     }
 
+    /// Takes or gives back the one lock that may be held.
+    fn lock(&mut self, proto: &HelperProto, address: u64) -> Result<(), TrapReason> {
+        let expected = if proto.id == LOCK {
+            None
+        } else {
+            Some(address)
+        };
+        if self.locked != expected {
+            let held = self.locked;
+            return Err(self.refuse(format!("{}: {address:#x}, {held:x?} is held", proto.name)));
+        }
+        self.locked = if proto.id == LOCK {
+            Some(address)
+        } else {
+            None
+        };
+        Ok(())
+    }
+
     /// Another program runs instead, or none is there. In a subprogram, its caller goes on when
     /// the other program is done.
     fn tail_call(&mut self) -> Called {
-        let outermost = self.frames.len() == 1;
         match self.tape.below(8) {
             0 => {
-                self.handed_over |= outermost;
-                if !outermost {
+                if self.frames.len() > 1 {
                     self.move_packet();
                 }
                 Called::Return(self.number())
@@ -315,7 +354,12 @@ impl World<'_> {
     fn lookup(&mut self, call: &Call) -> u64 {
         let Some(map) = call.map else { return 0 };
         let definition = &self.maps[map].definition;
-        let (map_type, entries) = (definition.map_type, definition.max_entries);
+        let map_type = definition.map_type;
+        // An object may leave the number to whoever loads it.
+        let entries = match definition.max_entries {
+            0 => u32::MAX,
+            entries => entries,
+        };
         let found = if self.maps[map].is_array() && map_type != MapType::ArrayOfMaps {
             call.key & 0xffff_ffff < entries.into()
         } else {
@@ -332,13 +376,13 @@ impl World<'_> {
         match map_type {
             MapType::ArrayOfMaps | MapType::HashOfMaps => self.held_map(map, place),
             MapType::SockMap | MapType::SockHash => {
-                let address = self.object(&bpftime_isa::context::Object::Socket, 0);
+                let address = self.object(&Object::Socket, 0);
                 if let Some(region) = self.memory.at_mut(address) {
                     region.kind = Kind::Acquired;
                 }
                 address
             }
-            MapType::XskMap => self.object(&bpftime_isa::context::Object::XdpSock, 0),
+            MapType::XskMap => self.object(&Object::XdpSock, 0),
             _ => self.map_value_at(map, place),
         }
     }

@@ -137,7 +137,7 @@ fn kernel_tests_run_without_a_trap() {
                 continue;
             }
             if let Ok(verified) = verify(program, &options) {
-                table.add(&title, &verified, inputs(1000));
+                table.add(&title, &verified, inputs(300));
             }
         }
     }
@@ -179,7 +179,9 @@ fn violation(prog_type: ProgType, text: &str) -> Option<String> {
         let mut executed = vec![false; program.insns.len()];
         let packet = packet::packet(&mut random, &words, true);
         let tape = tape::Tape::new(Vec::new(), seed);
-        let mut world = world::World::new(&program, &words, &packet, tape, &mut executed)?;
+        let mut ways = vec![0; program.insns.len()];
+        let mut world =
+            world::World::new(&program, &words, &packet, tape, &mut executed, &mut ways)?;
         let (r1, r2) = world.registers();
         let result = bpftime_vm::interp::run_on(&program.insns, &mut world, r1, r2, 10_000);
         let leaked = world.memory.count(memory::Kind::Acquired) > 0;

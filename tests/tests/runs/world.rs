@@ -19,6 +19,10 @@ const FUNCTIONS: u64 = 1 << 24;
 /// Objects of the kernel's whose size no table tells.
 const OBJECT_BYTES: usize = 8192;
 const STACK_BYTES: usize = 512;
+/// Comparisons of a run that are remembered.
+const COMPARED: usize = 256;
+/// Bytes of values that are chosen word by word, so that each can be changed alone.
+const CHOSEN: usize = 128;
 
 /// A map of the program's, or one that a map of maps holds.
 pub(super) struct Map {
@@ -69,13 +73,20 @@ pub(crate) struct World<'a> {
     pub(super) repeating: Vec<Repeating>,
     /// Slots that were executed.
     executed: &'a mut [bool],
+    /// Ways that branches went, by slot: 1 on, 2 away.
+    ways: &'a mut [u8],
+    at: u32,
+    /// Branches that went one way only so far, with what they compared.
+    pub(crate) compared: Vec<(u32, u64, u64)>,
     pub(crate) steps: u64,
     /// What the program did that it may not.
     pub(crate) violation: Option<String>,
     /// What this world cannot do.
     pub(crate) missing: Option<String>,
-    /// The program handed over to another one, which does not come back.
-    pub(crate) handed_over: bool,
+    /// The program was given a pointer to a structure of the kernel's.
+    pub(super) has_structures: bool,
+    /// The lock that is held.
+    pub(crate) locked: Option<u64>,
 }
 
 impl<'a> World<'a> {
@@ -87,6 +98,7 @@ impl<'a> World<'a> {
         packet: &[u8],
         tape: Tape,
         executed: &'a mut [bool],
+        ways: &'a mut [u8],
     ) -> Option<Self> {
         let layout = context::of(program)?;
         let maps = program.maps.iter().map(Map::new).collect();
@@ -103,10 +115,14 @@ impl<'a> World<'a> {
             frames: Vec::new(),
             repeating: Vec::new(),
             executed,
+            ways,
+            at: 0,
+            compared: Vec::new(),
             steps: 0,
             violation: None,
             missing: None,
-            handed_over: false,
+            has_structures: false,
+            locked: None,
         };
         world.make_context(packet);
         Some(world)
@@ -148,6 +164,12 @@ impl<'a> World<'a> {
                 }
                 CtxFieldKind::PacketStart => {
                     has_packet = true;
+                    continue;
+                }
+                CtxFieldKind::Scalar if field.size as usize <= CHOSEN && field.size > 8 => {
+                    let chosen = self.value_bytes(field.size as usize);
+                    let at = field.offset as usize;
+                    bytes[at..at + chosen.len()].copy_from_slice(&chosen);
                     continue;
                 }
                 CtxFieldKind::Scalar if field.size <= 8 => {
@@ -236,7 +258,7 @@ impl<'a> World<'a> {
         let len = layout.map_or(OBJECT_BYTES, |layout| layout.size as usize);
         let writable = *object == Object::TraceBuffer
             || layout.is_some_and(|it| it.fields.iter().any(|field| field.write.is_some()));
-        let bytes = self.random_bytes(len);
+        let bytes = self.value_bytes(len);
         self.memory.add(Kind::Object { of }, writable, bytes)
     }
 
@@ -247,6 +269,19 @@ impl<'a> World<'a> {
     pub(super) fn random_bytes(&mut self, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         self.seed().fill(&mut bytes, self.words);
+        bytes
+    }
+
+    /// Bytes that a program may look at: chosen word by word, if they are not too many.
+    fn value_bytes(&mut self, len: usize) -> Vec<u8> {
+        if len > CHOSEN {
+            return self.random_bytes(len);
+        }
+        let mut bytes = Vec::with_capacity(len + 8);
+        while bytes.len() < len {
+            bytes.extend(self.number().to_le_bytes());
+        }
+        bytes.truncate(len);
         bytes
     }
 
@@ -281,7 +316,7 @@ impl<'a> World<'a> {
                 bytes
             }
             (_, Some(stored)) if choice < 2 => stored.clone(),
-            _ => self.random_bytes(len),
+            _ => self.value_bytes(len),
         };
         let address = self.memory.add(Kind::MapValue, !read_only, bytes);
         self.maps[map].values.insert(place, address);
@@ -322,8 +357,10 @@ impl<'a> World<'a> {
 
     /// Programs of these types follow pointers to the kernel's memory, and what is not there
     /// reads as zero.
-    fn reads_kernel_memory(&self) -> bool {
-        self.program.prog_type.is_typed() || self.program.prog_type == ProgType::Syscall
+    pub(super) fn reads_kernel_memory(&self) -> bool {
+        self.has_structures
+            || self.program.prog_type.is_typed()
+            || self.program.prog_type == ProgType::Syscall
     }
 
     pub(super) fn function_at(address: u64) -> Option<u32> {
@@ -363,8 +400,19 @@ fn put(bytes: &mut [u8], offset: u32, size: u32, number: u64) {
 impl Machine for World<'_> {
     fn executing(&mut self, slot: u32) {
         self.steps += 1;
+        self.at = slot;
         if let Some(executed) = self.executed.get_mut(slot as usize) {
             *executed = true;
+        }
+    }
+
+    fn comparing(&mut self, left: u64, right: u64, taken: bool) {
+        let Some(ways) = self.ways.get_mut(self.at as usize) else {
+            return;
+        };
+        *ways |= if taken { 2 } else { 1 };
+        if *ways != 3 && left != right && self.compared.len() < COMPARED {
+            self.compared.push((self.at, left, right));
         }
     }
 

@@ -189,7 +189,10 @@ impl<M: Machine> Cpu<'_, M> {
                 delta,
             } => {
                 let src = self.operand(src)?;
-                if alu::compare(cond, width, self.registers.get(dst)?, src) {
+                let dst = self.registers.get(dst)?;
+                let taken = alu::compare(cond, width, dst, src);
+                self.machine.comparing(dst, src, taken);
+                if taken {
                     self.jump(delta.into());
                 }
             }

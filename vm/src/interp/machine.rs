@@ -40,6 +40,11 @@ pub trait Machine {
         let _ = slot;
     }
 
+    /// Is told of each comparison of a branch: the operands, and whether it is taken.
+    fn comparing(&mut self, left: u64, right: u64, taken: bool) {
+        let _ = (left, right, taken);
+    }
+
     /// Reads `size` bytes, zero-extended.
     fn load(&mut self, address: u64, size: Size) -> Result<u64, TrapReason>;
 
