@@ -115,15 +115,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         None if args.vectors.is_empty() => Format::Text,
         None => Format::Jsonl,
     };
+    let environment = args.selection.environment()?;
+    let types = TargetTypes(environment.clone());
+    if args.target == Target::Linux {
+        options.kernel_types = Some(Arc::new(types.clone()));
+    }
     if !args.vectors.is_empty() {
         if format != Format::Jsonl {
             anyhow::bail!("vectors are judged with --format jsonl only");
         }
-        return Ok(vectors::run(&args.vectors, &options)?.into());
-    }
-    let environment = args.selection.environment()?;
-    if args.target == Target::Linux {
-        options.kernel_types = Some(Arc::new(TargetTypes(environment.clone())));
+        return Ok(vectors::run(&args.vectors, &types, &options)?.into());
     }
     let found = walk::files(&args.files);
     let progress = progress(found.len() as u64);

@@ -10,6 +10,16 @@ pub enum Walked {
     /// An address of the structure with this number, 0 (`void`) for memory of which no type is known: it
     /// may be anything, and reads through it that fault give 0.
     Object(u32),
+    /// An address of the structure with this number, which stays valid as long as the structure that it was
+    /// read from.
+    Kept {
+        /// Number of the structure.
+        type_id: u32,
+        /// It may be null.
+        nullable: bool,
+        /// It stays valid in an RCU section only, in which programs that do not sleep always are.
+        rcu: bool,
+    },
 }
 
 /// The structures of a kernel. Reads through pointers to them that fault give 0, so that a structure which

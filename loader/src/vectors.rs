@@ -123,6 +123,8 @@ struct Test {
     expected_attach_type: u32,
     #[serde(default)]
     prog_load_flags: u32,
+    /// What a program is attached to whose context is typed by BTF.
+    attach_kfunc: Option<String>,
     result: Option<String>,
     insns: Option<String>,
     insns_file: Option<String>,
@@ -232,7 +234,8 @@ fn program(
         attach_type: Some(AttachType(test.expected_attach_type)),
         hook: Hook {
             sleepable: test.prog_load_flags & BPF_F_SLEEPABLE != 0,
-            ..Hook::default()
+            target: test.attach_kfunc.clone(),
+            signature: None,
         },
         license: "GPL".to_owned(),
         insns,

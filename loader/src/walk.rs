@@ -3,15 +3,37 @@
 //! The rules are those of the kernel (`btf_struct_walk` in `kernel/bpf/btf.c`), which decide by the first
 //! member that the read touches.
 
+use bpftime_isa::Program;
 use bpftime_isa::kernel_types::{KernelTypes, Walked};
 
 use crate::Environment;
 use crate::btf::types::Member;
 use crate::btf::{Btf, Kind, Type};
 use crate::core_relo::type_named;
+use crate::signature::signature;
 
 /// Structures within structures; those of kernels are far less deep.
 const MAX_DEPTH: usize = 64;
+
+/// Members that point to what stays valid as long as their structure: structure, member, whether it may be
+/// null, whether it needs an RCU section (`BTF_TYPE_SAFE_*` in `kernel/bpf/verifier.c`).
+const KEPT: &[(&str, &str, bool, bool)] = &[
+    ("bpf_iter_meta", "seq", false, false),
+    ("linux_binprm", "file", false, false),
+    ("file", "f_inode", false, false),
+    ("socket", "sk", true, false),
+    ("dentry", "d_inode", true, false),
+    ("task_struct", "cpus_ptr", false, true),
+    ("task_struct", "cgroups", false, true),
+    ("task_struct", "real_parent", false, true),
+    ("task_struct", "group_leader", false, true),
+    ("cgroup", "kn", false, true),
+    ("css_set", "dfl_cgrp", false, true),
+    ("cgroup_subsys_state", "cgroup", false, true),
+    ("mm_struct", "exe_file", true, true),
+    ("sk_buff", "sk", true, true),
+    ("request_sock", "sk", true, true),
+];
 
 /// What one member says of a read.
 enum Step<'a> {
@@ -24,13 +46,14 @@ enum Step<'a> {
 
 impl KernelTypes for Btf {
     fn read(&self, type_id: u32, offset: u32, size: u32) -> Option<Walked> {
-        let mut ty = self.resolve(type_id).ok()?;
+        let top = self.resolve(type_id).ok()?;
+        let mut ty = top;
         let mut offset = offset;
         // In a union, nothing is said of where its members end.
         let mut in_union = false;
         for _ in 0..MAX_DEPTH {
             in_union |= ty.kind == Kind::Union && ty.vlen != 1;
-            match self.step(&ty, offset, size, in_union) {
+            match self.step(&top, &ty, offset, size, in_union) {
                 Step::Done(walked) => return walked,
                 Step::Into(inner, at) => (ty, offset) = (inner, at),
                 Step::Next => return None,
@@ -49,7 +72,7 @@ impl KernelTypes for Btf {
             if offset == 0 && named && ty.kind == Kind::Struct {
                 return true;
             }
-            match self.step(&ty, offset, 1, false) {
+            match self.step(&ty, &ty, offset, 1, false) {
                 Step::Into(inner, at) => (ty, offset) = (inner, at),
                 Step::Done(_) | Step::Next => return false,
             }
@@ -68,8 +91,15 @@ impl KernelTypes for Btf {
 }
 
 impl Btf {
-    /// What the structure says of the read.
-    fn step(&self, ty: &Type<'_>, offset: u32, size: u32, in_union: bool) -> Step<'_> {
+    /// What the structure, `top` or in that, says of the read.
+    fn step(
+        &self,
+        top: &Type<'_>,
+        ty: &Type<'_>,
+        offset: u32,
+        size: u32,
+        in_union: bool,
+    ) -> Step<'_> {
         let Some(end) = offset.checked_add(size) else {
             return Step::Done(None);
         };
@@ -87,7 +117,7 @@ impl Btf {
             if end <= start {
                 break;
             }
-            match self.member_step(&member, offset, size, in_union) {
+            match self.member_step(top, &member, offset, size, in_union) {
                 Step::Next => {}
                 step => return step,
             }
@@ -117,7 +147,14 @@ impl Btf {
         inner().unwrap_or(Step::Done(None))
     }
 
-    fn member_step(&self, member: &Member, offset: u32, size: u32, in_union: bool) -> Step<'_> {
+    fn member_step(
+        &self,
+        top: &Type<'_>,
+        member: &Member,
+        offset: u32,
+        size: u32,
+        in_union: bool,
+    ) -> Step<'_> {
         let end = offset + size;
         let start = member.bit_offset / 8;
         if member.bit_size > 0 {
@@ -163,20 +200,31 @@ impl Btf {
             if size != 8 || offset != start {
                 return Step::Done(None);
             }
-            return Step::Done(Some(self.pointee(&ty)));
+            return Step::Done(Some(self.pointee(&ty, top, member)));
         }
         Step::Done((in_union || end <= member_end).then_some(Walked::Number))
     }
 
-    /// What the pointer leads to; a number if that is not the kernel's own memory.
-    fn pointee(&self, pointer: &Type<'_>) -> Walked {
+    /// What the pointer, a member of `top` or of what is in that, leads to; a number if that is not the kernel's own memory.
+    fn pointee(&self, pointer: &Type<'_>, top: &Type<'_>, member: &Member) -> Walked {
+        let named = |name: u32, wanted: &str| self.string(name).is_ok_and(|name| name == wanted);
+        let kept = KEPT
+            .iter()
+            .find(|(of, at, _, _)| named(top.name, of) && named(member.name, at));
         let elsewhere = self.ty(pointer.size_or_type).is_ok_and(|to| {
             let tag = self.string(to.name).unwrap_or_default();
             to.kind == Kind::TypeTag && matches!(tag, "user" | "percpu")
         });
         match self.resolve(pointer.size_or_type) {
             Ok(to) if to.kind.is_composite() && elsewhere => Walked::Number,
-            Ok(to) if to.kind.is_composite() => Walked::Object(to.id),
+            Ok(to) if to.kind.is_composite() => match kept {
+                Some((_, _, nullable, rcu)) => Walked::Kept {
+                    type_id: to.id,
+                    nullable: *nullable,
+                    rcu: *rcu,
+                },
+                None => Walked::Object(to.id),
+            },
             _ => Walked::Object(0),
         }
     }
@@ -187,6 +235,18 @@ impl Btf {
 pub struct TargetTypes(pub Environment);
 
 impl TargetTypes {
+    /// Says what the program is called with, where its type and hook leave that to the kernel's types.
+    pub fn describe(&self, program: &mut Program) {
+        let hook = &mut program.hook;
+        if program.prog_type.is_typed()
+            && hook.signature.is_none()
+            && let Some(target) = hook.target.as_deref()
+        {
+            let (prog_type, attach_type) = (program.prog_type, program.attach_type);
+            hook.signature = self.with(|btf| signature(btf, prog_type, attach_type, target));
+        }
+    }
+
     fn with<T>(&self, ask: impl FnOnce(&Btf) -> Option<T>) -> Option<T> {
         ask(self.0.target_btf().ok()??.as_ref())
     }

@@ -265,6 +265,80 @@ fn structures(btf: &Btf, types: &Numbers) -> BTreeMap<u32, (u32, u8)> {
     found
 }
 
+/// Whether the kernel says the same of a read.
+fn same(btf: &Btf, said: &Result<String, String>, ours: Option<Walked>) -> bool {
+    let name = |id| btf.name(id).unwrap_or_default();
+    match (said, ours) {
+        (Err(_), None) => true,
+        (Ok(said), Some(Walked::Object(0))) => said == "rdonly_untrusted_mem",
+        (Ok(said), Some(Walked::Object(to))) => {
+            let name = name(to);
+            let kinds = ["ptr", "untrusted_ptr", "rcu_ptr"];
+            kinds.iter().any(|kind| *said == format!("{kind}_{name}"))
+        }
+        (
+            Ok(said),
+            Some(Walked::Kept {
+                type_id,
+                nullable,
+                rcu,
+            }),
+        ) => {
+            let kind = if rcu { "rcu_ptr" } else { "trusted_ptr" };
+            let null = if nullable { "_or_null" } else { "" };
+            *said == format!("{kind}{null}_{}", name(type_id))
+        }
+        (Ok(said), Some(Walked::Number)) => {
+            said == "scalar" || said.starts_with("user_ptr") || said.starts_with("percpu_ptr")
+        }
+        _ => false,
+    }
+}
+
+/// Structures with members that stay valid, and those near them.
+const WHOLE: &[&str] = &[
+    "cgroup",
+    "dentry",
+    "file",
+    "linux_binprm",
+    "mm_struct",
+    "request_sock",
+    "sk_buff",
+    "sock",
+    "socket",
+    "task_struct",
+    "vm_area_struct",
+];
+
+#[test]
+fn members_that_stay_valid_are_those_of_the_kernel() {
+    let Some((btf, types)) = kernel() else { return };
+    let mut wrong = Vec::new();
+    let mut kept = 0;
+    for (type_id, (tracepoint, word)) in structures(&btf, &types) {
+        let structure = btf.name(type_id).unwrap_or_default();
+        if !WHOLE.contains(&structure.as_str()) {
+            continue;
+        }
+        for offset in (0u16..16384).step_by(8) {
+            let ours = btf.read(type_id, offset.into(), 8);
+            if !matches!(ours, Some(Walked::Object(1..) | Walked::Kept { .. })) {
+                continue;
+            }
+            kept += usize::from(matches!(ours, Some(Walked::Kept { .. })));
+            let [low, high] = offset.to_le_bytes();
+            let read = [0x79, 0x23, low, high, 0, 0, 0, 0];
+            let body = [load_word(word), read];
+            let said = ask(AttachType::TRACE_RAW_TP, tracepoint, &body, "R3");
+            if !same(&btf, &said, ours) {
+                wrong.push(format!("{structure}+{offset}: {ours:?}, kernel {said:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(kept > 5, "only {kept}");
+}
+
 #[test]
 fn structures_are_read_as_the_kernel_reads_them() {
     let Some((btf, types)) = kernel() else { return };
@@ -288,24 +362,11 @@ fn structures_are_read_as_the_kernel_reads_them() {
             let place = AttachType::TRACE_RAW_TP;
             let said = ask(place, tracepoint, &[load_word(word), read], "R3");
             let ours = btf.read(type_id, offset, size);
-            let same = match (&said, ours) {
-                (Err(_), None) => true,
-                (Ok(said), Some(Walked::Object(0))) => said == "rdonly_untrusted_mem",
-                (Ok(said), Some(Walked::Object(to))) => {
-                    said.ends_with(&format!("ptr_{}", btf.name(to).unwrap_or_default()))
-                        || said.ends_with(&format!("_or_null_{}", btf.name(to).unwrap_or_default()))
-                }
-                (Ok(said), Some(Walked::Number)) => {
-                    said == "scalar"
-                        || said.starts_with("user_ptr")
-                        || said.starts_with("percpu_ptr")
-                }
-                _ => false,
-            };
+            let same = same(&btf, &said, ours);
             match ours {
                 None => refused += 1,
                 Some(Walked::Number) => numbers += 1,
-                Some(Walked::Object(_)) => pointers += 1,
+                Some(Walked::Object(_) | Walked::Kept { .. }) => pointers += 1,
             }
             if !same {
                 let name = btf.name(type_id).unwrap_or_default();

@@ -235,6 +235,11 @@ impl KernelTypes for Types {
             (7 | 8, 0, 1 | 2 | 4 | 8) => Some(Walked::Number),
             (7, 8, 8) => Some(Walked::Object(8)),
             (7, 16, 8) => Some(Walked::Object(0)),
+            (7, 24 | 32, 8) => Some(Walked::Kept {
+                type_id: 7,
+                nullable: offset == 32,
+                rcu: true,
+            }),
             (0, _, _) => Some(Walked::Number),
             _ => None,
         }
@@ -366,11 +371,27 @@ fn structures_are_read_by_the_kernels_types() {
             Err(Code::HelperArgument),
         ),
         ("call 158\nr1 = r0", Ok(())),
+        // What stays valid with an argument, unless it may be null.
+        ("r1 = *(u64 *)(r1 + 0)\nr1 = *(u64 *)(r1 + 24)", Ok(())),
+        (
+            "r1 = *(u64 *)(r1 + 0)\nr1 = *(u64 *)(r1 + 32)",
+            Err(Code::HelperArgument),
+        ),
+        (
+            "r1 = *(u64 *)(r1 + 0)\nr1 = *(u64 *)(r1 + 32)\nif r1 != 0 goto +2\nr0 = 0\nexit",
+            Ok(()),
+        ),
         ("r1 = 0", Err(Code::HelperArgument)),
     ] {
         let text = format!("{task}\n{stack}");
         assert_eq!(judge_with(traced(&text), &options), wanted, "{text}");
     }
+    // A program that may sleep is in no RCU section.
+    let kept = format!("r1 = *(u64 *)(r1 + 0)\nr1 = *(u64 *)(r1 + 24)\n{stack}");
+    let mut sleepable = traced(&kept);
+    sleepable.hook.sleepable = true;
+    let verdict = judge_with(sleepable, &options);
+    assert_eq!(verdict, Err(Code::HelperArgument));
     let read = "r2 = *(u64 *)(r1 + 0)\nr3 = *(u32 *)(r2 + 0)\nr0 = 0\nexit";
     assert_eq!(judge(traced(read)), refused);
     let proprietary = Program {

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use bpftime_loader::TargetTypes;
 use bpftime_loader::vectors::{self, Expected, Vector};
 use bpftime_verifier::{Code, Options};
 use serde::Serialize;
@@ -36,10 +37,14 @@ struct Counts {
 }
 
 /// Judges all tests of files.
-pub(super) fn run(files: &[PathBuf], options: &Options) -> anyhow::Result<Exit> {
+pub(super) fn run(
+    files: &[PathBuf],
+    types: &TargetTypes,
+    options: &Options,
+) -> anyhow::Result<Exit> {
     let mut counts = Counts::default();
     for file in files {
-        judge_file(file, options, &mut counts)?;
+        judge_file(file, types, options, &mut counts)?;
     }
     let [accepted, rejected] = counts.agreed;
     let total = accepted + rejected + counts.unsound + counts.missed + counts.unknown;
@@ -58,12 +63,20 @@ pub(super) fn run(files: &[PathBuf], options: &Options) -> anyhow::Result<Exit> 
     })
 }
 
-fn judge_file(path: &Path, options: &Options, counts: &mut Counts) -> anyhow::Result<()> {
+fn judge_file(
+    path: &Path,
+    types: &TargetTypes,
+    options: &Options,
+    counts: &mut Counts,
+) -> anyhow::Result<()> {
     let vectors = vectors::read(path)
         .with_context(|| format!("cannot read {}", path.display()))
         .map_err(Unreadable::mark)?;
     // Line by line, so that a reader sees how far it is.
-    for vector in vectors {
+    for mut vector in vectors {
+        if let Ok(program) = &mut vector.program {
+            types.describe(program);
+        }
         let (file, name, expected) = (vector.file.clone(), vector.name.clone(), vector.expected);
         let (verdict, code, message) = judge(vector, options, counts);
         let expected_accepted = expected.map(|expected| expected == Expected::Accepted);

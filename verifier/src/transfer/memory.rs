@@ -137,6 +137,31 @@ fn loaded(
                     type_id,
                     trust: Trust::Walked,
                 })),
+                Some(Walked::Kept {
+                    type_id,
+                    nullable,
+                    rcu,
+                }) => {
+                    let trust = match object {
+                        Object::Typed {
+                            trust: Trust::Walked,
+                            ..
+                        } => Trust::Walked,
+                        _ if rcu && env.program.may_sleep() => Trust::Walked,
+                        Object::Typed {
+                            trust: Trust::Argument,
+                            ..
+                        } => Trust::Argument,
+                        _ if rcu => Trust::Argument,
+                        _ => Trust::Trusted,
+                    };
+                    let nullable = nullable && trust != Trust::Walked;
+                    Value {
+                        nullable,
+                        id: if nullable { notes.fresh_id() } else { 0 },
+                        ..Value::pointer(Kind::Object(Object::Typed { type_id, trust }))
+                    }
+                }
                 Some(Walked::Number) | None => unknown,
             }
         }
