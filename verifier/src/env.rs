@@ -29,6 +29,10 @@ pub(crate) struct Env<'a> {
 impl<'a> Env<'a> {
     /// `None` if the program type has no context that is known.
     pub(crate) fn new(program: &'a Program, options: &'a Options) -> Option<Self> {
+        // The engines have no objects of a kernel to call with.
+        if options.target == Target::Bpftime && program.prog_type.is_typed() {
+            return None;
+        }
         let layout = context::of(program)?;
         let mut maps: Vec<&MapDef> = program.maps.iter().collect();
         let mut held = Vec::with_capacity(maps.len());

@@ -96,6 +96,9 @@ fn engines_offer_what_they_have() {
     assert_eq!(options.target, Target::Bpftime);
     let coarse = program(ProgType::Kprobe, None, "call 160\nr0 = 0\nexit");
     assert_eq!(judge_with(coarse, &options), Ok(()));
+    // No engine has a kernel's structures.
+    let typed = hook(HookResult::Number, "r0 = 0\nexit");
+    assert_eq!(judge_with(typed, &options), Err(Code::ProgramType));
     // Not without an engine that has it, and not with a context that is another.
     let time = program(ProgType::Kprobe, None, "call 5\nr0 = 0\nexit");
     assert_eq!(judge_with(time, &options), Err(Code::HelperUnavailable));
