@@ -15,6 +15,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("bpftime-maps", 1),
     ("bpftime-attach", 1),
     ("bpftime-helpers", 2),
+    ("bpftime-smt", 2),
     ("bpftime-vm", 2),
     ("bpftime-runtime", 4),
     ("bpftime-cli", 5),
@@ -38,7 +39,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
 ];
 
 /// Crates without a line of unsafe code.
-const SAFE: &[&str] = &["isa", "loader", "verifier", "cli"];
+const SAFE: &[&str] = &["isa", "loader", "verifier", "verifier/smt", "cli"];
 
 /// Direct dependencies by package, development dependencies left out.
 fn dependencies() -> BTreeMap<String, Vec<String>> {

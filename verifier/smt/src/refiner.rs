@@ -11,7 +11,7 @@ use crate::claim;
 use crate::covered;
 use crate::path::{Encoded, Window, encode};
 use crate::state::Given;
-use crate::value::Atom;
+use crate::value::{Atom, constant};
 
 /// How much refinement may cost; all are counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -177,12 +177,16 @@ fn given<'a>(model: &Model, encoded: &'a Encoded, query: &Query<'_>) -> Vec<&'a 
 }
 
 /// A run in which the assertions of the solver hold: if there is one, a run in which memory that
-/// nobody is known to change stays as it is.
+/// nobody is known to change stays as it is, and the packet lies low.
 fn witness(solver: &Solver, encoded: &Encoded, query: &Query<'_>) -> Option<Witness> {
     let mut model = solver.get_model()?;
     let first = given(&model, encoded, query);
     let mut same = Vec::new();
     for (position, later) in first.iter().enumerate().take(STEADY) {
+        // The context of most types of programs has 32 bits for it.
+        if matches!(later.origin, Origin::PacketStart | Origin::PacketEnd) {
+            same.push(later.term.bvule(constant(u32::MAX.into())));
+        }
         for earlier in &first[..position] {
             same.extend(alike(earlier, later));
         }

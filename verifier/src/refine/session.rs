@@ -109,10 +109,12 @@ impl<'a> Session<'a> {
                     }
                 }
                 answer => {
+                    // That runs come here says nothing against a fact that is not decided.
                     let better = match &refuted {
                         None => true,
                         Some(before) => {
-                            matches!(answer, Answer::Refuted(_))
+                            fact != Fact::Unreachable
+                                && matches!(answer, Answer::Refuted(_))
                                 && !matches!(before.answer, Answer::Refuted(_))
                         }
                     };
