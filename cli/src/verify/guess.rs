@@ -12,6 +12,7 @@ const WORDS: &[(&str, ProgType)] = &[
     ("cgroup/sock", ProgType::CgroupSock),
     ("lwt", ProgType::LwtOut),
     ("tc_", ProgType::SchedCls),
+    ("tc/", ProgType::SchedCls),
     ("classifier", ProgType::SchedCls),
     ("ingress", ProgType::SchedCls),
     ("egress", ProgType::SchedCls),
@@ -48,6 +49,7 @@ mod tests {
         assert_eq!(guess("a/bpf_xdp.o", "from-netdev"), ProgType::SchedCls);
         assert_eq!(guess("a/bpf_xdp.o", "2/17"), ProgType::Xdp);
         assert_eq!(guess("bpf_lxc.o", "2/1"), ProgType::SchedCls);
+        assert_eq!(guess("bpf_host.o", "tc/entry"), ProgType::SchedCls);
         assert_eq!(guess("x_kern.o", "xdp_pass"), ProgType::Xdp);
         assert_eq!(guess("stackok.o", ".text"), ProgType::SocketFilter);
     }
