@@ -41,6 +41,8 @@ pub(crate) struct ProgramReport {
     /// Slots.
     pub(crate) instructions: usize,
     pub(crate) measured: Measured,
+    /// Slots of an accepted program's instructions that no run executes.
+    pub(crate) unreached: Vec<u32>,
     pub(crate) verdict: Verdict,
 }
 
@@ -98,6 +100,10 @@ pub(crate) fn write_text(
                 Verdict::Accepted(facts) => {
                     writeln!(out, "{GOOD}accepted{RESET} {at}")?;
                     writeln!(out, "{DIM}  {}{RESET}", summary(program, facts))?;
+                    if !program.unreached.is_empty() {
+                        let slots = ranges(&program.unreached);
+                        writeln!(out, "{DIM}  never executed: instructions {slots}{RESET}")?;
+                    }
                 }
                 Verdict::Rejected(rejection) => {
                     writeln!(out, "{BAD}rejected{RESET} {at}")?;
@@ -129,6 +135,22 @@ fn summary(program: &ProgramReport, facts: &Facts) -> String {
         program.instructions,
         facts.max_stack
     )
+}
+
+/// Ascending slots, runs of neighbours as `first-last`.
+fn ranges(slots: &[u32]) -> String {
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for slot in slots {
+        match runs.last_mut() {
+            Some((_, last)) if *slot <= last.saturating_add(1) => *last = *slot,
+            _ => runs.push((*slot, *slot)),
+        }
+    }
+    let text = runs.iter().map(|(first, last)| match last {
+        last if last == first => first.to_string(),
+        last => format!("{first}-{last}"),
+    });
+    text.collect::<Vec<_>>().join(", ")
 }
 
 /// The fields of a rejection, a line each. Streams that are no terminal drop the colours.
@@ -274,6 +296,8 @@ struct JsonFacts {
     max_executed_instructions: Option<u64>,
     max_stack_bytes: u32,
     reached_instructions: usize,
+    /// Of instructions that no run executes.
+    unreached_slots: Vec<u32>,
     /// Abstract instruction steps of the analysis.
     steps: u64,
     peak_states: usize,
@@ -330,7 +354,7 @@ impl<'a> From<&'a ProgramReport> for JsonProgram<'a> {
             rejection: None,
         };
         match &program.verdict {
-            Verdict::Accepted(facts) => json.facts = Some(JsonFacts::from(facts)),
+            Verdict::Accepted(facts) => json.facts = Some(JsonFacts::new(program, facts)),
             Verdict::Rejected(rejection) => {
                 json.verdict = "rejected";
                 json.rejection = Some(JsonRejection::from(rejection.as_ref()));
@@ -344,8 +368,8 @@ impl<'a> From<&'a ProgramReport> for JsonProgram<'a> {
     }
 }
 
-impl From<&Facts> for JsonFacts {
-    fn from(facts: &Facts) -> Self {
+impl JsonFacts {
+    fn new(program: &ProgramReport, facts: &Facts) -> Self {
         let name = |number: &u32| match helper::proto(*number) {
             Some(proto) => format!("bpf_{}", proto.name),
             None => number.to_string(),
@@ -354,6 +378,7 @@ impl From<&Facts> for JsonFacts {
             max_executed_instructions: facts.max_insns,
             max_stack_bytes: facts.max_stack,
             reached_instructions: facts.reached_count(),
+            unreached_slots: program.unreached.clone(),
             steps: facts.cost.steps,
             peak_states: facts.cost.peak_states,
             helpers: facts.helpers.iter().map(name).collect(),

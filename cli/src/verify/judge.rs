@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bpftime_isa::ProgType;
 use bpftime_loader::{Environment, UnverifiedProgram};
-use bpftime_verifier::Options;
+use bpftime_verifier::{Options, VerifiedProgram};
 
 use super::guess;
 use super::walk::Found;
@@ -46,6 +46,7 @@ pub(super) fn file(
             attach_type: None,
             instructions: 0,
             measured: Measured::default(),
+            unreached: Vec::new(),
             verdict: Verdict::Unreadable(program.error.to_string()),
         });
     report.programs.extend(refused);
@@ -62,6 +63,16 @@ pub(super) fn file(
             .then(|| format!("{} has no program `{wanted}`", found.path.display()));
     }
     report
+}
+
+/// Slots of instructions that no run executes.
+fn unreached(verified: &VerifiedProgram) -> Vec<u32> {
+    let instructions = verified.instructions().iter();
+    instructions
+        .zip(&verified.facts().reached)
+        .filter(|(_, reached)| !**reached)
+        .flat_map(|(decoded, _)| decoded.slot..decoded.slot + decoded.insn.slots() as u32)
+        .collect()
 }
 
 fn judge(
@@ -88,6 +99,7 @@ fn judge(
         attach_type: program.attach_type,
         instructions: program.insns.len(),
         measured: Measured::default(),
+        unreached: Vec::new(),
         verdict: Verdict::Unreadable(
             "the section's name tells no program type; give --type".to_owned(),
         ),
@@ -104,7 +116,10 @@ fn judge(
         memory: MEMORY.peak_usage().saturating_sub(before),
     };
     report.verdict = match judged {
-        Ok(verified) => Verdict::Accepted(verified.facts().clone()),
+        Ok(verified) => {
+            report.unreached = unreached(&verified);
+            Verdict::Accepted(verified.facts().clone())
+        }
         Err(rejection) => Verdict::Rejected(rejection),
     };
     report
