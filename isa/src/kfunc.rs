@@ -4,6 +4,10 @@
 //! sources (`BTF_ID_FLAGS`); so here is a table, by name, of Linux 6.18's. A function that is not in
 //! it may not be called.
 
+mod table;
+
+pub use table::KFUNCS;
+
 use crate::ProgType;
 
 /// An open-coded iterator that lives on the program's stack (`struct bpf_iter_*`).
@@ -76,6 +80,8 @@ pub enum KfuncArg {
     Iterator(IterKind),
     /// The context.
     Ctx,
+    /// A map.
+    Map,
 }
 
 /// What a function returns.
@@ -87,7 +93,9 @@ pub enum KfuncRet {
     Number,
     /// A structure that is valid while the program runs, or null.
     StructOrNull(&'static str),
-    /// A structure that has to be given back, or null.
+    /// A structure that has to be given back.
+    Acquired(&'static str),
+    /// As [`Self::Acquired`], or null.
     AcquiredOrNull(&'static str),
     /// The next element of the iterator in the first argument, or null when there is none left.
     Element,
@@ -112,6 +120,24 @@ pub enum KfuncEffect {
     PreemptDisable,
     /// Enables preemption again.
     PreemptEnable,
+    /// Ends the program, from whatever function, with the number in the first argument.
+    Throw,
+}
+
+/// Which programs may call a function.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Offer {
+    /// All.
+    All,
+    /// Those of tracing, traffic control, XDP, `struct_ops`, system calls and control groups'
+    /// packets.
+    Generic,
+    /// Those of tracing, `struct_ops` and system calls.
+    Tracing,
+    /// Those of traffic control and others that get a packet as `__sk_buff`.
+    Packets,
+    /// XDP.
+    Xdp,
 }
 
 /// A function.
@@ -125,218 +151,11 @@ pub struct KfuncProto {
     pub ret: KfuncRet,
     /// What else it does.
     pub effect: KfuncEffect,
-    /// Programs of any type may call it; else those of tracing, traffic control, XDP, `struct_ops`,
-    /// system calls and control groups' packets.
-    pub everywhere: bool,
+    /// Which programs may call it.
+    pub offer: Offer,
     /// Only within an RCU read-side section; programs that cannot sleep are always in one.
     pub under_rcu: bool,
 }
-
-use IterKind as I;
-use KfuncArg::{Iterator as Iter, Number, Released, Struct, StructOrNull};
-
-const fn kfunc(
-    name: &'static str,
-    args: &'static [KfuncArg],
-    ret: KfuncRet,
-    effect: KfuncEffect,
-    everywhere: bool,
-) -> KfuncProto {
-    KfuncProto {
-        name,
-        args,
-        ret,
-        effect,
-        everywhere,
-        under_rcu: false,
-    }
-}
-
-const fn under_rcu(proto: KfuncProto) -> KfuncProto {
-    KfuncProto {
-        under_rcu: true,
-        ..proto
-    }
-}
-
-use KfuncEffect as E;
-use KfuncRet as R;
-
-/// The functions, by name.
-pub static KFUNCS: &[KfuncProto] = &[
-    kfunc(
-        "bpf_cgroup_acquire",
-        &[Struct("cgroup")],
-        R::AcquiredOrNull("cgroup"),
-        E::None,
-        false,
-    ),
-    kfunc(
-        "bpf_cgroup_ancestor",
-        &[Struct("cgroup"), Number],
-        R::AcquiredOrNull("cgroup"),
-        E::None,
-        false,
-    ),
-    kfunc(
-        "bpf_cgroup_from_id",
-        &[Number],
-        R::AcquiredOrNull("cgroup"),
-        E::None,
-        false,
-    ),
-    kfunc(
-        "bpf_cgroup_release",
-        &[Released("cgroup")],
-        R::Void,
-        E::None,
-        false,
-    ),
-    under_rcu(kfunc(
-        "bpf_iter_css_destroy",
-        &[Iter(I::Css)],
-        R::Void,
-        E::IteratorDestroy,
-        true,
-    )),
-    under_rcu(kfunc(
-        "bpf_iter_css_new",
-        &[Iter(I::Css), Struct("cgroup_subsys_state"), Number],
-        R::Number,
-        E::IteratorNew,
-        true,
-    )),
-    under_rcu(kfunc(
-        "bpf_iter_css_next",
-        &[Iter(I::Css)],
-        R::Element,
-        E::IteratorNext,
-        true,
-    )),
-    kfunc(
-        "bpf_iter_css_task_destroy",
-        &[Iter(I::CssTask)],
-        R::Void,
-        E::IteratorDestroy,
-        true,
-    ),
-    kfunc(
-        "bpf_iter_css_task_new",
-        &[Iter(I::CssTask), Struct("cgroup_subsys_state"), Number],
-        R::Number,
-        E::IteratorNew,
-        true,
-    ),
-    kfunc(
-        "bpf_iter_css_task_next",
-        &[Iter(I::CssTask)],
-        R::Element,
-        E::IteratorNext,
-        true,
-    ),
-    kfunc(
-        "bpf_iter_num_destroy",
-        &[Iter(I::Num)],
-        R::Void,
-        E::IteratorDestroy,
-        true,
-    ),
-    kfunc(
-        "bpf_iter_num_new",
-        &[Iter(I::Num), Number, Number],
-        R::Number,
-        E::IteratorNew,
-        true,
-    ),
-    kfunc(
-        "bpf_iter_num_next",
-        &[Iter(I::Num)],
-        R::Element,
-        E::IteratorNext,
-        true,
-    ),
-    under_rcu(kfunc(
-        "bpf_iter_task_destroy",
-        &[Iter(I::Task)],
-        R::Void,
-        E::IteratorDestroy,
-        true,
-    )),
-    under_rcu(kfunc(
-        "bpf_iter_task_new",
-        &[Iter(I::Task), StructOrNull("task_struct"), Number],
-        R::Number,
-        E::IteratorNew,
-        true,
-    )),
-    under_rcu(kfunc(
-        "bpf_iter_task_next",
-        &[Iter(I::Task)],
-        R::Element,
-        E::IteratorNext,
-        true,
-    )),
-    under_rcu(kfunc(
-        "bpf_iter_task_vma_destroy",
-        &[Iter(I::TaskVma)],
-        R::Void,
-        E::IteratorDestroy,
-        true,
-    )),
-    under_rcu(kfunc(
-        "bpf_iter_task_vma_new",
-        &[Iter(I::TaskVma), Struct("task_struct"), Number],
-        R::Number,
-        E::IteratorNew,
-        true,
-    )),
-    under_rcu(kfunc(
-        "bpf_iter_task_vma_next",
-        &[Iter(I::TaskVma)],
-        R::Element,
-        E::IteratorNext,
-        true,
-    )),
-    kfunc("bpf_preempt_disable", &[], R::Void, E::PreemptDisable, true),
-    kfunc("bpf_preempt_enable", &[], R::Void, E::PreemptEnable, true),
-    kfunc("bpf_rcu_read_lock", &[], R::Void, E::RcuReadLock, true),
-    kfunc("bpf_rcu_read_unlock", &[], R::Void, E::RcuReadUnlock, true),
-    kfunc(
-        "bpf_task_acquire",
-        &[Struct("task_struct")],
-        R::AcquiredOrNull("task_struct"),
-        E::None,
-        false,
-    ),
-    kfunc(
-        "bpf_task_from_pid",
-        &[Number],
-        R::AcquiredOrNull("task_struct"),
-        E::None,
-        false,
-    ),
-    kfunc(
-        "bpf_task_from_vpid",
-        &[Number],
-        R::AcquiredOrNull("task_struct"),
-        E::None,
-        false,
-    ),
-    kfunc(
-        "bpf_task_release",
-        &[Released("task_struct")],
-        R::Void,
-        E::None,
-        false,
-    ),
-    kfunc(
-        "bpf_task_under_cgroup",
-        &[Struct("task_struct"), Struct("cgroup")],
-        R::Number,
-        E::None,
-        false,
-    ),
-];
 
 /// The function with the name.
 pub fn by_name(name: &str) -> Option<&'static KfuncProto> {
@@ -347,18 +166,45 @@ pub fn by_name(name: &str) -> Option<&'static KfuncProto> {
 }
 
 impl KfuncProto {
-    /// Whether programs of the type may call it.
+    /// Whether programs of the type may call it (`bpf_prog_type_to_kfunc_hook`).
     pub fn available(&self, prog_type: ProgType) -> bool {
-        self.everywhere
-            || matches!(
+        let tracing = matches!(
+            prog_type,
+            ProgType::Tracing
+                | ProgType::Tracepoint
+                | ProgType::PerfEvent
+                | ProgType::Lsm
+                | ProgType::StructOps
+                | ProgType::Syscall
+        );
+        match self.offer {
+            Offer::All => true,
+            Offer::Tracing => tracing,
+            Offer::Generic => {
+                tracing
+                    || matches!(
+                        prog_type,
+                        ProgType::SchedCls
+                            | ProgType::SchedAct
+                            | ProgType::Xdp
+                            | ProgType::CgroupSkb
+                    )
+            }
+            Offer::Packets => matches!(
                 prog_type,
-                ProgType::Tracing
-                    | ProgType::SchedCls
-                    | ProgType::Xdp
-                    | ProgType::StructOps
-                    | ProgType::Syscall
+                ProgType::SchedCls
+                    | ProgType::SchedAct
+                    | ProgType::SkSkb
+                    | ProgType::SocketFilter
+                    | ProgType::LwtIn
+                    | ProgType::LwtOut
+                    | ProgType::LwtXmit
+                    | ProgType::LwtSeg6Local
                     | ProgType::CgroupSkb
-            )
+                    | ProgType::Netfilter
+            ),
+            Offer::Xdp => prog_type == ProgType::Xdp,
+        }
     }
 }
 

@@ -9,10 +9,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bpftime_isa::{AttachType, ProgType, Program};
-use bpftime_loader::Object;
+use bpftime_loader::{Environment, Object, TargetTypes};
 use bpftime_verifier::{Options, verify};
 
 /// What the table says of a program.
@@ -160,7 +161,8 @@ fn typed(mut program: Program, known: Option<&Known>) -> Program {
 fn main() {
     let arguments = arguments();
     let known = arguments.table.as_deref().map(table).unwrap_or_default();
-    let options = Options::linux();
+    let mut options = Options::linux();
+    options.kernel_types = Some(Arc::new(TargetTypes(Environment::host())));
     let mut measured: Vec<Measured> = Vec::new();
     let mut counts: BTreeMap<(String, &str), usize> = BTreeMap::new();
     let mut codes: BTreeMap<String, usize> = BTreeMap::new();

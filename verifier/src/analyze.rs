@@ -207,6 +207,17 @@ fn analyse(
             }
         }
     };
+    if let Some(below) = stack_depth::below_tail_call(&cfg, &engine.stack, &engine.tail_calls) {
+        return Err(plain(
+            0,
+            Code::StackDepth,
+            "less than 256 bytes of stack below a function with a tail call",
+            &below.to_string(),
+            &format!(
+                "tail_calls are not allowed when call stack of previous frames is {below} bytes. Too large"
+            ),
+        ));
+    }
     let deepest = stack_depth::combined(&cfg, &engine.stack, &engine.entered);
     let max_stack = deepest.bytes;
     if max_stack > stack_depth::LIMIT {

@@ -46,6 +46,8 @@ pub(crate) struct Access {
     pub(crate) off: i16,
     pub(crate) size: Size,
     pub(crate) kind: AccessKind,
+    /// What is read is sign-extended.
+    pub(crate) signed: bool,
 }
 
 /// Something that must hold before an instruction.
@@ -141,10 +143,10 @@ pub(crate) fn assertions(insn: &Instruction) -> Vec<Assertion> {
         Instruction::LoadImm64 { dst, value } => vec![A::Writable(dst), A::Loadable(value)],
         Instruction::Load {
             size,
+            signed,
             dst,
             base,
             off,
-            ..
         } => vec![
             A::Initialized(base),
             A::Writable(dst),
@@ -153,6 +155,7 @@ pub(crate) fn assertions(insn: &Instruction) -> Vec<Assertion> {
                 off,
                 size,
                 kind: AccessKind::Read,
+                signed,
             }),
         ],
         Instruction::Store {
@@ -166,6 +169,7 @@ pub(crate) fn assertions(insn: &Instruction) -> Vec<Assertion> {
                 off,
                 size,
                 kind: AccessKind::Write,
+                signed: false,
             };
             let mut list = Vec::new();
             if let Operand::Reg(src) = src {
@@ -194,6 +198,7 @@ pub(crate) fn assertions(insn: &Instruction) -> Vec<Assertion> {
                     read: true,
                     write: false,
                 },
+                signed: false,
             }),
         ],
         Instruction::StoreRelease {
@@ -210,6 +215,7 @@ pub(crate) fn assertions(insn: &Instruction) -> Vec<Assertion> {
                     read: false,
                     write: true,
                 },
+                signed: false,
             };
             vec![
                 A::Initialized(src),
@@ -267,6 +273,7 @@ fn atomic(op: AtomicOp, width: Width, base: Reg, off: i16, src: Reg) -> Vec<Asse
             read: true,
             write: true,
         },
+        signed: false,
     };
     let mut list = vec![A::Initialized(src), A::Initialized(base)];
     list.push(A::AtomicOperand { access, src });

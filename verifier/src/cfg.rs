@@ -21,6 +21,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use crate::domain::state::CallbackKind;
 
 use crate::structure::{Index, Structure};
+use crate::transfer::TAIL_CALL;
 
 /// A run of instructions in one inlined copy of a function.
 #[derive(Clone, Debug)]
@@ -33,10 +34,13 @@ pub(crate) struct Block {
     pub(crate) end: Index,
     /// Where execution goes on: the next block; after an exit, the block after the call.
     pub(crate) next: Option<NodeIndex>,
-    /// Where a jump or a call leads.
+    /// Where a jump or a call leads; the block after the call of the function, where it may return
+    /// without an exit.
     pub(crate) target: Option<NodeIndex>,
     /// Callbacks that the call may enter: slot of the function, and its first block.
     pub(crate) callbacks: Vec<(u32, NodeIndex)>,
+    /// The last instruction may return from the function, and go on as well.
+    pub(crate) returns_early: bool,
     /// The door to a copy of a function that is called some time later.
     pub(crate) door: bool,
 }
@@ -146,15 +150,24 @@ fn leaders(code: &[Decoded], structure: &Structure) -> Vec<bool> {
     leaders
 }
 
-fn ends_block(insn: &Instruction) -> bool {
+/// Whether a function may return to its caller there and go on as well.
+fn may_return(insn: &Instruction) -> bool {
     matches!(
         insn,
-        Instruction::Jump { .. }
-            | Instruction::Branch { .. }
-            | Instruction::MayGoto { .. }
-            | Instruction::Exit
-            | Instruction::Call(CallTarget::Local(_) | CallTarget::Kfunc { .. })
+        Instruction::LoadPacket { .. } | Instruction::Call(CallTarget::Helper(TAIL_CALL))
     )
+}
+
+fn ends_block(insn: &Instruction) -> bool {
+    may_return(insn)
+        || matches!(
+            insn,
+            Instruction::Jump { .. }
+                | Instruction::Branch { .. }
+                | Instruction::MayGoto { .. }
+                | Instruction::Exit
+                | Instruction::Call(CallTarget::Local(_) | CallTarget::Kfunc { .. })
+        )
 }
 
 /// How the helper that is called uses a function that it is given, if it is given one.
@@ -215,6 +228,7 @@ impl Builder<'_> {
             next: None,
             target: None,
             callbacks: Vec::new(),
+            returns_early: false,
             door: false,
         });
         self.pending.push(node);
@@ -333,12 +347,18 @@ impl Builder<'_> {
                 let callee = self.call(instance, last, after)?;
                 (None, callee)
             }
+            ref insn if may_return(insn) => (
+                Some(self.node(instance, end)?),
+                self.instances[instance].returns_to,
+            ),
             _ => (Some(self.node(instance, end)?), None),
         };
         for to in [next, target].into_iter().flatten() {
             self.graph.add_edge(node, to, ());
         }
+        let returns_early = may_return(&self.code[last as usize].insn);
         let block = &mut self.graph[node];
+        block.returns_early = returns_early;
         block.next = next;
         block.target = target;
         Ok(())

@@ -52,6 +52,7 @@ codes! {
     UninitRegister = "uninit-register", "A register is read before it is written.";
     FrameRegister = "frame-register", "The frame register r10 is read-only.";
     PointerArithmetic = "pointer-arithmetic", "This arithmetic on a pointer is not allowed.";
+    DivisionByZero = "division-by-zero", "A constant divisor is 0, which Linux refuses.";
     PointerComparison = "pointer-comparison", "These pointers may not be compared.";
     PointerLeak = "pointer-leak", "A pointer would become visible outside the program.";
     NotAPointer = "not-a-pointer", "Memory is accessed through something that is no pointer.";
@@ -128,6 +129,7 @@ impl Rejection {
             | Code::JumpAcrossFunctions
             | Code::FallsOff
             | Code::Unreachable
+            | Code::DivisionByZero
             | Code::Recursion
             | Code::UnsupportedInstruction
             | Code::UnsupportedCall

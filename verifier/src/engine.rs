@@ -24,7 +24,9 @@ use crate::partition;
 use crate::refine::{Refined, Refuted, Session};
 use crate::structure::Index;
 use crate::termination::{Ending, may_give};
-use crate::transfer::{Notes, branch, entered, kfunc, runs_already, step};
+use crate::transfer::{
+    Notes, TAIL_CALL, branch, entered, kfunc, returned_early, runs_already, step,
+};
 
 /// A failure, and where.
 pub(crate) struct Located {
@@ -57,6 +59,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) reached: Vec<bool>,
     /// For each copy of a function, whether it was entered.
     pub(crate) entered: Vec<bool>,
+    /// For each copy of a function, whether it was seen to go on with another program.
+    pub(crate) tail_calls: Vec<bool>,
     /// Bytes of stack by function.
     pub(crate) stack: Vec<u32>,
     /// Greatest number of instructions of a run; `u64::MAX` if not known.
@@ -103,6 +107,7 @@ impl<'a> Engine<'a> {
             accessed: vec![None; code.len()],
             reached: vec![false; code.len()],
             entered: vec![false; cfg.instances.len()],
+            tail_calls: vec![false; cfg.instances.len()],
             stack: vec![0; functions],
             longest: 0,
             cost: Cost::default(),
@@ -273,6 +278,9 @@ impl<'a> Engine<'a> {
                     };
                     let after = kfunc(self.env, &mut self.notes, state, decoded.slot, proto)
                         .map_err(|failure| self.at(node, index, Some(&before), failure))?;
+                    if after.is_empty() {
+                        self.longest = self.longest.max(before.executed);
+                    }
                     let next = block.next.into_iter();
                     out.extend(next.flat_map(|to| after.iter().map(move |s| (to, s.clone()))));
                     return Ok(());
@@ -282,6 +290,17 @@ impl<'a> Engine<'a> {
                     return Ok(());
                 }
                 insn => {
+                    if let Some(returned) = returned_early(self.env, &state, &insn) {
+                        let Some(to) = block.target else {
+                            return Err(self.at(node, index, Some(&state), runs_already()));
+                        };
+                        out.push((to, returned));
+                    }
+                    if matches!(insn, Instruction::Call(CallTarget::Helper(TAIL_CALL)))
+                        && let Some(seen) = self.tail_calls.get_mut(block.instance)
+                    {
+                        *seen = true;
+                    }
                     if let Some(kind) = callback_kind(&insn) {
                         self.call_back(node, index, &state, kind, out)?;
                     }

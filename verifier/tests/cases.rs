@@ -4,7 +4,8 @@
 //! array of 48-byte values (one entry), 1 a hash of 8-byte keys and values, 2 a ring buffer of 4096
 //! bytes, 3 an array of arrays of 8-byte values, 4 an array of four values with a number, a spin lock
 //! at 4, a timer at 8, pointers to kernel objects at 24 and (owned) 32, 5 an array of one value with
-//! a spin lock at 0. A first line `type <name>` gives another program type. Every soundness mistake
+//! a spin lock at 0, 6 a program array, 7 a map of sockets. With `typed` after the verdict the types of
+//! functions are known. A first line `type <name>` gives another program type. Every soundness mistake
 //! has its safe sibling, so that a verifier which refuses everything fails as well.
 
 mod common;
@@ -12,7 +13,7 @@ mod common;
 use std::sync::Arc;
 
 use bpftime_isa::kernel_types::{KernelTypes, Walked};
-use bpftime_isa::{MapDef, MapField, MapFieldKind, MapType, ProgType, asm};
+use bpftime_isa::{MapDef, MapField, MapFieldKind, MapType, ProgType, Subprogram, asm};
 use bpftime_verifier::{options::Target, verify};
 
 fn with_fields(map: MapDef, fields: Vec<(u32, u32, MapFieldKind)>) -> MapDef {
@@ -33,7 +34,7 @@ fn kptr(referenced: bool) -> MapFieldKind {
 }
 
 /// Kernel functions by number, from 1.
-const KFUNCS: [&str; 9] = [
+const KFUNCS: [&str; 12] = [
     "bpf_iter_num_new",
     "bpf_iter_num_next",
     "bpf_iter_num_destroy",
@@ -43,6 +44,9 @@ const KFUNCS: [&str; 9] = [
     "bpf_preempt_enable",
     "bpf_task_from_pid",
     "bpf_task_release",
+    "bpf_throw",
+    "bpf_cpumask_create",
+    "bpf_map_sum_elem_count",
 ];
 
 /// A kernel that has these functions, and a structure of which nothing may be read.
@@ -113,6 +117,8 @@ fn run(text: &str) -> (usize, Vec<String>) {
                 common::map(MapType::Array, 4, 8, 1),
                 vec![(0, 4, MapFieldKind::SpinLock)],
             ),
+            common::map(MapType::ProgArray, 4, 4, 4),
+            common::map(MapType::SockMap, 4, 4, 4),
         ];
         count += 1;
         let mut options = common::options();
@@ -127,8 +133,17 @@ fn run(text: &str) -> (usize, Vec<String>) {
         }
         let wanted = verdict
             .trim_end_matches(" strict")
+            .trim_end_matches(" typed")
             .trim_end_matches(" linux");
-        let result = verify(common::program(prog_type, insns, maps), &options);
+        let mut program = common::program(prog_type, insns, maps);
+        if verdict.ends_with(" typed") {
+            program.subprograms = vec![Subprogram {
+                insn: 0,
+                name: "main".into(),
+                global: true,
+            }];
+        }
+        let result = verify(program, &options);
         let got = match &result {
             Ok(_) => "accept".to_owned(),
             Err(rejection) => format!("reject {}", rejection.code),
@@ -185,4 +200,9 @@ fn parts_of_values_that_are_the_kernels_are_left_alone() {
 #[test]
 fn kernel_functions_are_called_by_their_rules() {
     check(include_str!("cases/kfuncs.txt"), 25);
+}
+
+#[test]
+fn functions_may_return_where_no_exit_is() {
+    check(include_str!("cases/early_returns.txt"), 12);
 }

@@ -136,11 +136,7 @@ pub const VARIANTS: &[Variant] = &[
     Variant {
         proto: taking(
             "sk_assign",
-            &[
-                ArgType::Ctx,
-                ArgType::Unsupported("a socket or null"),
-                ArgType::Anything,
-            ],
+            &[ArgType::Ctx, ArgType::SocketOrNull, ArgType::Anything],
         ),
         types: &[ProgType::SkLookup],
         attach_types: &[],

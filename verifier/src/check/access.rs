@@ -127,7 +127,7 @@ fn context(env: &Env<'_>, access: &Access, argument: &MemoryArgument) -> Result<
                 | CtxFieldKind::PacketEnd
                 | CtxFieldKind::PacketMeta
                 | CtxFieldKind::Object(_)
-                    if whole =>
+                    if whole && !access.signed =>
                 {
                     Ok(())
                 }

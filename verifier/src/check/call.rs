@@ -1,5 +1,6 @@
 //! Calls of helpers, and what programs may return.
 
+use bpftime_isa::context::Object;
 use bpftime_isa::helper::{self as table, Unavailable};
 use bpftime_isa::{ArgType, HelperProto, MapDef, Reg, RetType};
 
@@ -50,13 +51,11 @@ pub(super) fn helper(env: &Env<'_>, state: &State, id: u32) -> Result<(), Failur
             format!("R{} leaks addr into helper function", reg.index()),
         ));
     }
-    // The program called would return to the subprogram's caller, with any result and with the
-    // packet moved, which no state says.
-    if id == TAIL_CALL && state.depth() > 1 {
+    if id == TAIL_CALL && !super::exit::may_return_early(env, state) {
         return Err(Failure::new(
             Code::UnsupportedCall,
-            "a tail call in the main program",
-            "one in a subprogram",
+            "a tail call in the main program, or in a function whose type is known",
+            "one in a callback, or in a function without type",
             "tail_call is only allowed in functions that return 'int'",
         ));
     }
@@ -243,6 +242,17 @@ fn check_argument(
         ArgType::StructOrNull(_) if value.as_constant() == Some(0) => Ok(()),
         ArgType::Struct(name) => object::structure_argument(env, state, reg, name, false),
         ArgType::StructOrNull(name) => object::structure_argument(env, state, reg, name, true),
+        ArgType::MapValue
+            if map_argument(env, state, proto)
+                .is_some_and(|(_, map)| map_use::holds_sockets(map.map_type)) =>
+        {
+            object::any_socket(env, state, reg)
+        }
+        ArgType::SocketOrNull if value.as_constant() == Some(0) => Ok(()),
+        ArgType::SocketOrNull if value.kind == Kind::Object(Object::Socket) && !value.nullable => {
+            Ok(())
+        }
+        ArgType::SocketOrNull => Err(refuse(reg, value, "sock")),
         ArgType::ReleasedSock => object::released_socket(state, reg),
         ArgType::SpinLock => map_field::spin_lock(env, state, proto.id, reg),
         ArgType::Timer => map_field::timer(env, state, proto.id, reg),
@@ -333,6 +343,10 @@ pub(crate) fn memory_arguments(
         let (sizes, reads, writes) = match argument {
             ArgType::MapKey => (map_size(proto, map.map(|map| map.key_size))?, true, false),
             ArgType::MapValueOrNull if null => continue,
+            // A socket, which `check_argument` judges.
+            ArgType::MapValue if map.is_some_and(|map| map_use::holds_sockets(map.map_type)) => {
+                continue;
+            }
             ArgType::MapValue | ArgType::MapValueOrNull => {
                 (map_size(proto, map.map(|map| map.value_size))?, true, false)
             }
@@ -383,6 +397,7 @@ pub(crate) fn memory_arguments(
             | ArgType::SockCommon
             | ArgType::AnySock
             | ArgType::ReleasedSock
+            | ArgType::SocketOrNull
             | ArgType::Struct(_)
             | ArgType::StructOrNull(_)
             | ArgType::SpinLock

@@ -9,6 +9,15 @@ use crate::domain::state::{CallbackKind, State};
 use crate::domain::value::{Kind, Value};
 use crate::env::Env;
 
+/// Whether the function that runs may return to its caller where no exit is: by a tail call, whose
+/// program returns to where the function would, or by a legacy load from beyond the packet. A helper
+/// that calls back would take the result for the callback's; of functions, Linux asks for the type.
+pub(super) fn may_return_early(env: &Env<'_>, state: &State) -> bool {
+    state.depth() == 1 && state.callback().is_none()
+        || !env.program.subprograms.is_empty()
+            && state.frames().all(|frame| frame.callback.is_none())
+}
+
 pub(super) fn legacy_packet(env: &Env<'_>, state: &State) -> Result<(), Failure> {
     let allowed = matches!(
         env.program.prog_type,
@@ -22,12 +31,11 @@ pub(super) fn legacy_packet(env: &Env<'_>, state: &State) -> Result<(), Failure>
             "BPF_LD_[ABS|IND] instructions not allowed for this program type",
         ));
     }
-    // Where the packet is too short it returns 0 to the subprogram's caller, which no state says.
-    if state.depth() > 1 {
+    if !may_return_early(env, state) {
         return Err(Failure::new(
             Code::UnsupportedInstruction,
-            "legacy packet access in the main program",
-            "one in a subprogram",
+            "legacy packet access in the main program, or in a function whose type is known",
+            "one in a callback, or in a function without type",
             "LD_ABS is only allowed in functions that return 'int'",
         ));
     }
@@ -126,6 +134,32 @@ fn callback_returnable(state: &State, kind: CallbackKind, held: usize) -> Result
         r0.to_string(),
         format!("At callback return the register R0 has {r0} should have been in [0, {most}]"),
     ))
+}
+
+/// Whether the program may be ended from whatever function by `bpf_throw`: nothing is left behind, and
+/// the number in `r1` is one that it may return. A helper that calls back could not be left so.
+pub(super) fn throwable(env: &Env<'_>, state: &State) -> Result<(), Failure> {
+    map_field::leavable(state, "bpf_throw")?;
+    if let Some(held) = state.references.first() {
+        return Err(Failure::new(
+            Code::UnreleasedReference,
+            "all resources given back before bpf_throw",
+            format!("one acquired at instruction {}", held.slot),
+            format!(
+                "Unreleased reference id={} alloc_insn={}",
+                held.id, held.slot
+            ),
+        ));
+    }
+    if state.frames().any(|frame| frame.callback.is_some()) {
+        return Err(Failure::new(
+            Code::UnsupportedCall,
+            "bpf_throw outside of callbacks",
+            "a call within one",
+            "cannot be called from callback subprog",
+        ));
+    }
+    return_range(env, state.reg(Reg::R1))
 }
 
 /// Return values that the kernel's attach points understand.

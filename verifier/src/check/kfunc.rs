@@ -42,6 +42,9 @@ pub(super) fn callable(env: &Env<'_>, state: &State, id: u32, btf: i16) -> Resul
         ));
     }
     sections(env, state, proto)?;
+    if proto.effect == KfuncEffect::Throw {
+        super::exit::throwable(env, state)?;
+    }
     for (reg, argument) in ARGUMENT_REGS.into_iter().zip(proto.args) {
         super::initialized(state, reg)?;
         check_argument(env, state, proto, reg, *argument)?;
@@ -120,6 +123,8 @@ fn check_argument(
             Ok(())
         }
         KfuncArg::Ctx => refuse("the context"),
+        KfuncArg::Map if matches!(value.kind, Kind::Map { .. }) && !value.nullable => Ok(()),
+        KfuncArg::Map => refuse("a map"),
         KfuncArg::StructOrNull(_) if value.as_constant() == Some(0) => Ok(()),
         KfuncArg::Struct(name) | KfuncArg::StructOrNull(name) if is_trusted(env, value, name) => {
             Ok(())
@@ -134,20 +139,21 @@ fn check_argument(
     }
 }
 
-/// Whether the value is the address of such a structure, which is valid and not null.
+/// Whether the value is the address of such a structure, or of one that begins with it, which is
+/// valid and not null.
 fn is_trusted(env: &Env<'_>, value: &Value, name: &str) -> bool {
     let Kind::Object(object) = value.kind else {
         return false;
     };
-    let named = match object {
-        Object::Typed {
-            type_id,
-            trust: Trust::Trusted,
-        } => type_id == env.type_named(name),
-        Object::Kernel(known) => known == name,
+    let valid = match object {
+        Object::Typed { trust, .. } => trust == Trust::Trusted,
+        Object::Kernel(_) => true,
         _ => false,
     };
-    named && !value.nullable && value.offset().as_constant() == Some(0)
+    valid
+        && !value.nullable
+        && value.offset().as_constant() == Some(0)
+        && env.contains(object, 0, name)
 }
 
 /// Where on a stack an iterator is, or is to be: frame and first byte.

@@ -1,7 +1,7 @@
 //! Which helper may be used with which map.
 
 use bpftime_abi::map_type::create_flags::BPF_F_RDONLY_PROG;
-use bpftime_isa::MapType;
+use bpftime_isa::{AttachType, MapType, ProgType};
 
 use super::Failure;
 use crate::diagnostic::Code;
@@ -69,9 +69,31 @@ fn fits(map_type: MapType, helper: u32) -> bool {
         MapType::BloomFilter => matches!(helper, PUSH | PEEK),
         MapType::DevMap | MapType::DevMapHash | MapType::XskMap => matches!(helper, LOOKUP | 51),
         MapType::CpuMap => helper == 51,
-        MapType::SockMap => matches!(helper, LOOKUP | DELETE | 52 | 53 | 60 | 82),
-        MapType::SockHash => matches!(helper, LOOKUP | DELETE | 70..=72 | 82),
+        MapType::SockMap => matches!(helper, LOOKUP | UPDATE | DELETE | 52 | 53 | 60 | 82),
+        MapType::SockHash => matches!(helper, LOOKUP | UPDATE | DELETE | 70..=72 | 82),
         MapType::ReuseportSockArray => helper == 82,
+        _ => false,
+    }
+}
+
+/// Whether values of the type are sockets.
+pub(super) fn holds_sockets(map_type: MapType) -> bool {
+    matches!(map_type, MapType::SockMap | MapType::SockHash)
+}
+
+/// Whether the program may put sockets into maps, or take them out, without waiting for a lock that it
+/// interrupted (`may_update_sockmap`).
+fn may_change_sockets(env: &Env<'_>, helper: u32) -> bool {
+    match env.program.prog_type {
+        ProgType::Tracing => env.program.attach_type == Some(AttachType::TRACE_ITER),
+        ProgType::SockOps => helper == DELETE,
+        ProgType::SocketFilter
+        | ProgType::SchedCls
+        | ProgType::SchedAct
+        | ProgType::Xdp
+        | ProgType::SkReuseport
+        | ProgType::FlowDissector
+        | ProgType::SkLookup => true,
         _ => false,
     }
 }
@@ -87,7 +109,8 @@ pub(super) fn compatible(
     let Some(map) = env.map(index) else {
         return Ok(());
     };
-    if !fits(map.map_type, helper) {
+    let sockets = holds_sockets(map.map_type) && matches!(helper, UPDATE | DELETE);
+    if !fits(map.map_type, helper) || (sockets && !may_change_sockets(env, helper)) {
         return Err(Failure::new(
             Code::MapType,
             format!("a map that bpf_{name} takes"),

@@ -177,6 +177,15 @@ fn arithmetic(
         ))
     };
     let number = dst.index();
+    let divides = matches!(op, AluOp::Div | AluOp::Sdiv | AluOp::Mod | AluOp::Smod);
+    if divides && src == Operand::Imm(0) && env.options.target == Target::Linux6_18 {
+        return Err(Failure::new(
+            Code::DivisionByZero,
+            "a constant divisor other than 0, which Linux refuses",
+            "0, by which division gives 0",
+            "div by zero",
+        ));
+    }
     if left.is_scalar() && right.is_scalar() {
         return Ok(());
     }

@@ -30,7 +30,8 @@ pub struct Block {
     pub next: Option<usize>,
     /// Block to which a jump or a call leads.
     pub target: Option<usize>,
-    /// Whether a helper that is called at the block's end calls back.
+    /// Whether a helper that is called at the block's end calls back, or the block's end may return
+    /// from the function without an exit.
     pub calls_back: bool,
 }
 
@@ -72,7 +73,7 @@ impl History {
             end: block.end as usize,
             next: block.next.map(index),
             target: block.target.map(index),
-            calls_back: !block.callbacks.is_empty(),
+            calls_back: !block.callbacks.is_empty() || block.returns_early,
         });
         Self {
             blocks: blocks.collect(),
@@ -130,7 +131,7 @@ impl History {
     }
 
     /// Whether a run may be followed from one block to the other. Into a function that a helper
-    /// calls back it is not.
+    /// calls back it is not, nor out of one that returns without an exit.
     fn leads(&self, from: usize, to: usize) -> bool {
         self.block(from)
             .is_some_and(|block| !block.calls_back || block.next == Some(to))

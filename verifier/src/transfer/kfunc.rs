@@ -38,6 +38,8 @@ pub(crate) fn kfunc(
         (KfuncEffect::PreemptEnable, _) => {
             state.sections.preempt = state.sections.preempt.saturating_sub(1);
         }
+        // Nothing comes after it.
+        (KfuncEffect::Throw, _) => return Ok(Vec::new()),
         _ => {}
     }
     let released = ARGUMENT_REGS
@@ -57,6 +59,14 @@ pub(crate) fn kfunc(
     let result = match proto.ret {
         KfuncRet::Void | KfuncRet::Element => Value::uninit(),
         KfuncRet::Number => Value::unknown(),
+        KfuncRet::Acquired(name) => {
+            let value = acquired(notes, &mut state, slot, structure(name));
+            Value {
+                nullable: false,
+                id: 0,
+                ..value
+            }
+        }
         KfuncRet::AcquiredOrNull(name) => acquired(notes, &mut state, slot, structure(name)),
         KfuncRet::StructOrNull(name) => Value {
             nullable: true,

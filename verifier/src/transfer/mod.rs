@@ -4,6 +4,7 @@ mod alu;
 mod branch;
 mod call;
 mod callback;
+mod early;
 mod kfunc;
 mod memory;
 
@@ -16,6 +17,7 @@ use crate::env::Env;
 
 pub(crate) use branch::branch;
 pub(crate) use callback::{entered, runs_already};
+pub(crate) use early::{TAIL_CALL, returned_early};
 pub(crate) use kfunc::kfunc;
 
 /// What the analysis notes beside states.

@@ -138,7 +138,7 @@ impl Argument {
                 Ok(())
             }
             ArgType::ConstStr => Err(ArgumentProblem::Unsupported("a constant string")),
-            ArgType::SockCommon | ArgType::AnySock | ArgType::ReleasedSock => {
+            ArgType::SockCommon | ArgType::AnySock | ArgType::SocketOrNull | ArgType::ReleasedSock => {
                 Err(ArgumentProblem::Unsupported("a socket"))
             }
             ArgType::Struct(_) | ArgType::StructOrNull(_) => {
