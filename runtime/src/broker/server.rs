@@ -218,7 +218,7 @@ fn start(broker: &Arc<Broker>, pid: i32) -> Result<(), String> {
     check_pid(pid)?;
     let target = broker.targets.add(broker, pid, Reason::Start)?;
     // Failures show when the file is mapped; until then there is nothing to report.
-    broker.targets.reconcile_one(broker, &target).map(drop)
+    broker.targets.introduce(broker, &target)
 }
 
 fn attach(broker: &Arc<Broker>, pid: i32) -> Result<Response, String> {

@@ -236,6 +236,13 @@ impl Targets {
         }
     }
 
+    /// Lets the guardian of a process that waits before its `exec` know what is attached.
+    pub fn introduce(&self, broker: &Broker, target: &Target) -> Result<(), String> {
+        target
+            .introduce(broker, PATIENCE)
+            .map_err(|sentence| sentence.unwrap_or_else(|| target.ended()))
+    }
+
     /// Brings one target in line with what is attached, and gives what failed there, by key of
     /// the attachment.
     pub fn reconcile_one(

@@ -219,3 +219,25 @@ pub(crate) fn an_unread_standard_error_stalls_nobody() -> Result<(), Skipped> {
     }
     Ok(())
 }
+
+/// A process starts at once, however often what is attached changes while it waits for its `exec`.
+pub(crate) fn changing_probes_do_not_keep_processes_from_starting() -> Result<(), Skipped> {
+    let stage = Stage::new();
+    stage.object("prints")?;
+    stage.program("toggles")?;
+    let mut tools =
+        [(); 2].map(|()| Talk::start(&mut stage.bpftime(&["load", "./toggles", "prints.bpf.o"])));
+    for tool in &mut tools {
+        assert_eq!(tool.line(), "ready");
+    }
+    for round in 0..20 {
+        let begun = Instant::now();
+        let output = finish(&mut stage.bpftime(&["start", "true"]));
+        assert_eq!(output.status.code(), Some(0), "{round}: {output:?}");
+        assert!(begun.elapsed() < SOON, "{round}: {:?}", begun.elapsed());
+    }
+    for tool in tools {
+        assert_eq!(tool.code(), Some(0));
+    }
+    Ok(())
+}

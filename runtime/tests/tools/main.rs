@@ -78,6 +78,10 @@ const TESTS: &[(&str, Test)] = &[
         crowds::a_hung_guardian_stalls_nobody_else,
     ),
     (
+        "changing_probes_do_not_keep_processes_from_starting",
+        crowds::changing_probes_do_not_keep_processes_from_starting,
+    ),
+    (
         "an_unread_standard_error_stalls_nobody",
         crowds::an_unread_standard_error_stalls_nobody,
     ),

@@ -131,6 +131,21 @@ impl Target {
         }
     }
 
+    /// As [`Self::settle`], but waits only for the first answer. The guardian of a process that
+    /// waits before its `exec` gives no second one until the process runs; then it hears first of
+    /// all that has changed meanwhile.
+    pub(in crate::broker) fn introduce(
+        &self,
+        broker: &Broker,
+        patience: Duration,
+    ) -> Result<(), Option<String>> {
+        self.tell(broker);
+        let now = Instant::now();
+        self.wait_for(now, now + patience, |heard| {
+            (heard.reconciled.0 > 0).then_some(())
+        })
+    }
+
     fn tell_wishes(
         &self,
         told: &mut Told,
