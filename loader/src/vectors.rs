@@ -18,6 +18,10 @@ use bpftime_isa::{
 use flate2::read::GzDecoder;
 use serde::Deserialize;
 
+use crate::btf::Kind;
+use crate::core_relo;
+use crate::environment::Environment;
+
 /// Bytes of a file of vectors.
 const FILE_BYTES: u64 = 512 << 20;
 /// The program may sleep.
@@ -69,8 +73,8 @@ pub enum Unsupported {
     /// A slot that names a map, but is not there or loads no map.
     #[error("slot {0} is to name a map, but is no load of one")]
     Place(usize),
-    /// Calls of kernel functions, whose numbers depend on the kernel.
-    #[error("calls kernel functions ({0}), which the file gives by name")]
+    /// A call of a kernel function, whose number depends on the kernel.
+    #[error("calls the kernel function `{0}`, and this machine does not tell its number")]
     KernelFunction(String),
 }
 
@@ -139,6 +143,7 @@ struct Test {
 
 #[derive(Deserialize)]
 struct KernelFunction {
+    insn: usize,
     kfunc: String,
 }
 
@@ -147,7 +152,7 @@ struct Actual {
     verdict: Option<String>,
 }
 
-/// Reads a file of vectors.
+/// Reads a file of vectors. Kernel functions have the numbers of this machine's kernel.
 ///
 /// # Errors
 ///
@@ -204,11 +209,10 @@ fn program(
 ) -> Result<Program, Unsupported> {
     let prog_type =
         ProgType::from_u32(test.prog_type).ok_or(Unsupported::ProgType(test.prog_type))?;
-    if !test.kfunc_fixups.is_empty() {
-        let names: Vec<&str> = test.kfunc_fixups.iter().map(|f| f.kfunc.as_str()).collect();
-        return Err(Unsupported::KernelFunction(names.join(", ")));
-    }
     let mut insns = slots(test, folder)?;
+    if !test.kfunc_fixups.is_empty() {
+        name_functions(test, &mut insns)?;
+    }
     let mut definitions = Vec::new();
     for (name, places) in &test.fixups {
         let definition = maps
@@ -243,6 +247,24 @@ fn program(
         subprograms: Vec::new(),
         lines: Vec::new(),
     })
+}
+
+/// Puts the numbers that kernel functions have in this machine's kernel into calls of them. Those
+/// that it does not have keep number 0, which is no function's.
+fn name_functions(test: &Test, insns: &mut [Insn]) -> Result<(), Unsupported> {
+    let kernel = Environment::host().target_btf().ok().flatten();
+    for function in &test.kfunc_fixups {
+        let Some(btf) = &kernel else {
+            return Err(Unsupported::KernelFunction(function.kfunc.clone()));
+        };
+        let insn = insns
+            .get_mut(function.insn)
+            .ok_or(Unsupported::Place(function.insn))?;
+        let number = core_relo::type_named(btf, &function.kfunc, Kind::Func);
+        insn.imm = number.map_or(0, |number| number as i32);
+        insn.off = 0;
+    }
+    Ok(())
 }
 
 fn slots(test: &Test, folder: &Path) -> Result<Vec<Insn>, Unsupported> {
