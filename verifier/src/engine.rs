@@ -403,7 +403,7 @@ impl Domain for Engine<'_> {
     fn transfer(
         &mut self,
         node: NodeIndex,
-        states: Vec<State>,
+        mut states: Vec<State>,
         out: &mut Vec<(NodeIndex, State)>,
     ) -> Result<(), Located> {
         self.no_longer_alive(&states);
@@ -411,10 +411,10 @@ impl Domain for Engine<'_> {
             *entered = true;
         }
         let cut = self.ending(node) != Ending::Unknown;
-        for mut state in states {
-            if let Some(session) = &mut self.session {
-                state.lineage = session.arrive(node.index(), &state, cut);
-            }
+        if let Some(session) = &mut self.session {
+            session.arrive(node.index(), &mut states, cut);
+        }
+        for state in states {
             self.carry(node, state, out)?;
         }
         self.collect_stack(node);

@@ -91,6 +91,22 @@ pub(crate) fn helper(
     Some(contract)
 }
 
+/// A call of which nothing is known but that it leaves the registers of the program alone.
+pub(crate) fn anything(unknowns: &mut Unknowns, state: &mut State) {
+    for frame in &mut state.frames {
+        frame.stack.forget_all();
+    }
+    state.change(&mut |kind| {
+        let lasting = matches!(
+            kind,
+            Kind::Ctx | Kind::Stack { .. } | Kind::Map { .. } | Kind::MapValue { .. }
+        );
+        (!lasting).then(Value::opaque)
+    });
+    state.packet = Packet::new(unknowns);
+    state.clear_caller_saved();
+}
+
 /// What a lookup finds if it finds something.
 fn found_in(world: &World<'_>, map: u32) -> Value {
     let plain = world.program.maps.get(map as usize).is_some_and(|def| {

@@ -1,14 +1,17 @@
 //! Which part of a history is encoded, and its encoding.
 //!
-//! Points are taken back from the instruction in question, the deepest first, until enough are
+//! Points are taken back from the instruction in question, the latest first, until enough are
 //! there; where one is not followed further, the state that it kept takes the place of what came
-//! before. Each point gets a formula that says whether a run comes there: at the beginning what
+//! before. Points that the analysis carried on at one time differ only in what it knew of them,
+//! so they may be taken as one: the numbers on which they depend are encoded anyway, and there are
+//! far fewer of them.
+//!
+//! Each of these nodes gets a formula that says whether a run comes there: at the beginning what
 //! the state covers, elsewhere that it comes from one of the parents by way of its block. Where
-//! several lead to a point, registers and stack are those of the first from which a run comes; as
-//! each parent stands for all that its formula allows, a run that comes from several is there once
-//! for each.
+//! several lead to a node, unknowns choose the one from which registers and stack are taken; so
+//! there is a valuation for each way on which a run comes.
 
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use bpftime_isa::{CallTarget, Instruction, context};
 use bpftime_verifier::refine::Query;
@@ -25,57 +28,85 @@ use crate::value::{both, either};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Refused(pub(crate) String);
 
-/// Points that are encoded, in an order in which parents come first.
+/// Points that are encoded as one: by themselves, or all of a visit from which runs lead to the
+/// instruction.
+#[derive(Default)]
+struct Node {
+    members: Vec<PointId>,
+    /// What came before is not followed.
+    begins: bool,
+}
+
+/// What is encoded, in an order in which parents come first.
 pub(crate) struct Window {
-    points: Vec<PointId>,
-    begins: Vec<PointId>,
+    nodes: BTreeMap<u32, Node>,
+    /// Points of a visit are one node.
+    grouped: bool,
     /// Whether all runs are followed back to the program's entry.
     pub(crate) whole: bool,
 }
 
 impl Window {
-    /// At least `wanted` points, if there are so many, and at most `most`.
-    pub(crate) fn new(query: &Query<'_>, wanted: usize, most: usize) -> Result<Self, Refused> {
+    /// At least `wanted` nodes, if there are so many, and at most `most`.
+    pub(crate) fn new(
+        query: &Query<'_>,
+        grouped: bool,
+        wanted: usize,
+        most: usize,
+    ) -> Result<Self, Refused> {
         let gone = || Refused("what came before is no longer remembered".to_owned());
-        let history = query.history;
-        let target = history.point(query.point).ok_or_else(gone)?;
-        let mut heap = BinaryHeap::from([(target.depth, query.point)]);
-        let mut order: Vec<(u32, PointId)> = Vec::new();
-        let mut seen = std::collections::HashSet::from([query.point]);
-        let mut begins = Vec::new();
+        let point = |id: PointId| query.history.point(id).ok_or_else(gone);
+        let name = |id: PointId| -> Result<u32, Refused> {
+            Ok(if grouped { point(id)?.visit } else { id })
+        };
+        let mut nodes: BTreeMap<u32, Node> = BTreeMap::new();
+        let mut open = BTreeMap::from([(name(query.point)?, vec![query.point])]);
         let mut whole = true;
-        while let Some((depth, id)) = heap.pop() {
-            let point = history.point(id).ok_or_else(gone)?;
-            order.push((depth, id));
-            if order.len() > most {
+        // The latest first: all that leads on from a node is later, so its members are known.
+        while let Some((key, members)) = open.pop_last() {
+            if nodes.len() >= most {
                 return Err(Refused(format!("more than {most} blocks lead there")));
             }
-            let enough = order.len() > wanted && point.state.is_some();
-            if enough || point.parents.is_empty() {
-                if point.state.is_none() {
-                    return Err(gone());
-                }
-                whole &= point.entry;
-                begins.push(id);
-                continue;
+            let mut node = Node {
+                members,
+                begins: nodes.len() >= wanted,
+            };
+            for member in &node.members {
+                node.begins &= point(*member)?.state.is_some();
             }
-            for parent in &point.parents {
-                if seen.insert(*parent) {
-                    let depth = history.point(*parent).ok_or_else(gone)?.depth;
-                    heap.push((depth, *parent));
+            for member in &node.members {
+                let member = point(*member)?;
+                if node.begins || member.parents.is_empty() {
+                    whole &= member.entry;
+                    if member.state.is_none() {
+                        return Err(gone());
+                    }
+                    continue;
+                }
+                for parent in &member.parents {
+                    let known = open.entry(name(*parent)?).or_default();
+                    if !known.contains(parent) {
+                        known.push(*parent);
+                    }
                 }
             }
+            nodes.insert(key, node);
         }
-        order.sort_unstable();
         Ok(Self {
-            points: order.into_iter().map(|(_, id)| id).collect(),
-            begins,
+            nodes,
+            grouped,
             whole,
         })
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.points.len()
+        self.nodes.len()
+    }
+
+    /// Name of the node that the point is in.
+    fn node_of(&self, query: &Query<'_>, id: PointId) -> Option<u32> {
+        let point = query.history.point(id)?;
+        Some(if self.grouped { point.visit } else { id })
     }
 }
 
@@ -88,8 +119,8 @@ struct Passed {
     taken: Option<Bool>,
 }
 
-/// A way to the instruction, for witnesses: at a point, which conditions choose which parent.
-pub(crate) type Choices = BTreeMap<PointId, Vec<(Bool, PointId)>>;
+/// A way to the instruction, for witnesses: at a node, which conditions choose which parent.
+pub(crate) type Choices = BTreeMap<u32, Vec<(Bool, Option<u32>)>>;
 
 /// The encoding: registers and stack before the instruction, and whether a run comes there.
 pub(crate) struct Encoded {
@@ -97,6 +128,8 @@ pub(crate) struct Encoded {
     pub(crate) reached: Bool,
     pub(crate) unknowns: Unknowns,
     pub(crate) choices: Choices,
+    /// Name of the node that the instruction is in.
+    pub(crate) target: u32,
 }
 
 /// Encodes the part of the history, at most so many instructions.
@@ -110,41 +143,36 @@ pub(crate) fn encode(
         layout: context::of(query.program),
     };
     let mut unknowns = Unknowns::default();
-    let mut passed: BTreeMap<PointId, Passed> = BTreeMap::new();
+    let mut passed: BTreeMap<u32, Passed> = BTreeMap::new();
     let mut choices = Choices::new();
     let mut left = most_instructions;
-    for id in &window.points {
-        let Some(point) = query.history.point(*id) else {
+    let target = window.node_of(query, query.point);
+    for (key, node) in &window.nodes {
+        let point = node.members.first().and_then(|id| query.history.point(*id));
+        let Some(point) = point else {
             return Err(Refused("a point is missing".to_owned()));
         };
-        unknowns.at.0 = *id;
-        let (state, reached) = if window.begins.contains(id) {
-            let Some(known) = &point.state else {
-                return Err(Refused("a point without a state".to_owned()));
-            };
-            covered::unknowns(&mut unknowns, known)
-        } else {
-            arrival(query, &mut unknowns, &passed, (*id, point), &mut choices)?
-        };
-        let end = (*id == query.point).then_some(query.index);
-        let through = pass(
+        unknowns.at = (*key, 0);
+        let arrived = arrival(
             query,
-            &world,
+            window,
             &mut unknowns,
-            point,
-            (state, reached),
-            end,
-            &mut left,
+            &passed,
+            (*key, node),
+            &mut choices,
         )?;
+        let end = (Some(*key) == target).then_some(query.index);
+        let through = pass(query, &world, &mut unknowns, point, arrived, end, &mut left)?;
         if end.is_some() {
             return Ok(Encoded {
                 state: through.state,
                 reached: through.passes,
                 unknowns,
                 choices,
+                target: *key,
             });
         }
-        passed.insert(*id, through);
+        passed.insert(*key, through);
     }
     Err(Refused(
         "the instruction is not among what leads to it".to_owned(),
@@ -188,29 +216,48 @@ fn pass(
     })
 }
 
-/// The state that arrives at a point from its parents, and whether one does.
+/// The state that arrives at a node, and whether one does: what is covered where it begins, or
+/// what comes from its parents.
 fn arrival(
     query: &Query<'_>,
+    window: &Window,
     unknowns: &mut Unknowns,
-    passed: &BTreeMap<PointId, Passed>,
-    (id, point): (PointId, &Point),
+    passed: &BTreeMap<u32, Passed>,
+    (key, node): (u32, &Node),
     choices: &mut Choices,
 ) -> Result<(State, Bool), Refused> {
+    let missing = || Refused("a point is missing".to_owned());
+    let mut states = Vec::new();
+    let mut parents = BTreeSet::new();
+    for id in &node.members {
+        let member = query.history.point(*id).ok_or_else(missing)?;
+        if node.begins || member.parents.is_empty() {
+            let known = member.state.as_ref().ok_or_else(missing)?;
+            let (state, holds) = covered::unknowns(unknowns, known);
+            states.push((state, holds, None));
+            continue;
+        }
+        for parent_id in &member.parents {
+            let parent = window.node_of(query, *parent_id).ok_or_else(missing)?;
+            if parents.insert(parent) {
+                let through = passed.get(&parent).ok_or_else(missing)?;
+                let from = query.history.point(*parent_id).ok_or_else(missing)?;
+                let (state, way) = leave(query, from, through, member.block)?;
+                states.push((state, way, Some(parent)));
+            }
+        }
+    }
+    let several = states.len() > 1;
     let mut joined: Option<(State, Bool)> = None;
     let mut ways = Vec::new();
-    for parent_id in &point.parents {
-        let parent = query.history.point(*parent_id).zip(passed.get(parent_id));
-        let Some((parent, through)) = parent else {
-            return Err(Refused("a parent is missing".to_owned()));
-        };
-        let (state, way) = leave(query, parent, through, point.block)?;
-        // A run that comes from several parents may be followed from any.
-        let chosen = if point.parents.len() > 1 {
+    for (state, way, parent) in states {
+        // A run that comes from several may be followed from any.
+        let chosen = if several {
             both(&unknowns.truth(), &way)
         } else {
             way
         };
-        ways.push((chosen.clone(), *parent_id));
+        ways.push((chosen.clone(), parent));
         joined = Some(match joined {
             None => (state, chosen),
             Some((others, any)) => {
@@ -224,8 +271,8 @@ fn arrival(
     }
     // The last of them that is possible is the one that is chosen.
     ways.reverse();
-    choices.insert(id, ways);
-    joined.ok_or_else(|| Refused("a point without parents".to_owned()))
+    choices.insert(key, ways);
+    joined.ok_or_else(missing)
 }
 
 /// The state that goes on from a parent's block to the block, and whether it does.

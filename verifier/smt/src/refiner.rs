@@ -2,7 +2,6 @@
 
 use bpftime_isa::Reg;
 use bpftime_verifier::domain::value::Kind;
-use bpftime_verifier::refine::history::PointId;
 use bpftime_verifier::refine::{Answer, Fact, Input, Origin, Query, Refiner, Witness};
 use z3::ast::{BV, Bool};
 use z3::{Model, Params, SatResult, Solver};
@@ -54,19 +53,25 @@ impl Z3Refiner {
         Self { limits, asked: 0 }
     }
 
+    /// What is encoded at each attempt: few points one by one, then more of them together.
     fn windows(&self, query: &Query<'_>) -> impl Iterator<Item = Result<Window, String>> {
         let limits = self.limits;
         let mut before = 0;
-        limits.blocks.into_iter().map_while(move |wanted| {
-            match Window::new(query, wanted, wanted + limits.blocks_more) {
-                Ok(window) if window.len() <= before => None,
-                Ok(window) => {
-                    before = window.len();
-                    Some(Ok(window))
+        limits
+            .blocks
+            .into_iter()
+            .enumerate()
+            .map_while(move |(attempt, wanted)| {
+                let most = wanted + limits.blocks_more;
+                match Window::new(query, attempt > 0, wanted, most) {
+                    Ok(window) if attempt > 1 && window.len() <= before => None,
+                    Ok(window) => {
+                        before = window.len();
+                        Some(Ok(window))
+                    }
+                    Err(refused) => Some(Err(refused.0)),
                 }
-                Err(refused) => Some(Err(refused.0)),
-            }
-        })
+            })
     }
 
     fn ask(&mut self, query: &Query<'_>, window: &Window, fact: &Fact) -> Result<Answer, String> {
@@ -97,7 +102,7 @@ impl Z3Refiner {
             SatResult::Sat if !window.whole => {
                 Err("not excluded by what is known where the search began".to_owned())
             }
-            SatResult::Sat => match witness(&solver, &encoded, query) {
+            SatResult::Sat => match witness(&solver, &encoded) {
                 Some(witness) => Ok(Answer::Refuted(Box::new(witness))),
                 None => Err("z3 gave no model".to_owned()),
             },
@@ -110,19 +115,21 @@ impl Refiner for Z3Refiner {
         format!("z3 {}", z3::full_version())
     }
 
-    fn kinds(&mut self, query: &Query<'_>, reg: Reg) -> Vec<Kind> {
+    fn kinds(&mut self, query: &Query<'_>, reg: Reg) -> Vec<(Kind, Option<i64>)> {
         let mut found = Vec::new();
         for window in self.windows(query) {
             let encoded = window
                 .ok()
                 .and_then(|window| encode(query, &window, self.limits.instructions).ok());
-            let Some(encoded) = encoded else { break };
+            let Some(encoded) = encoded else { continue };
             found.clear();
             let mut opaque = false;
             for (_, atom) in &encoded.state.reg(reg).0 {
                 match atom {
-                    Atom::Number(_) => found.push(Kind::Scalar),
-                    Atom::Pointer(kind, _) => found.push(*kind),
+                    Atom::Number(_) => found.push((Kind::Scalar, None)),
+                    Atom::Pointer(kind, offset) => {
+                        found.push((*kind, offset.as_u64().map(|offset| offset as i64)));
+                    }
                     Atom::Opaque => opaque = true,
                 }
             }
@@ -161,26 +168,26 @@ fn truth(model: &Model, term: &Bool) -> bool {
 }
 
 /// What the run of a model is given, in order.
-fn given<'a>(model: &Model, encoded: &'a Encoded, query: &Query<'_>) -> Vec<&'a Given> {
-    let mut path = vec![query.point];
+fn given<'a>(model: &Model, encoded: &'a Encoded) -> Vec<&'a Given> {
+    let mut path = vec![encoded.target];
     while let Some(ways) = path.last().and_then(|at| encoded.choices.get(at)) {
         match ways.iter().find(|(way, _)| truth(model, way)) {
-            Some((_, parent)) => path.push(*parent),
-            None => break,
+            Some((_, Some(parent))) => path.push(*parent),
+            _ => break,
         }
     }
-    let here = |point: PointId| {
+    let here = |node: u32| {
         let all = encoded.unknowns.given.iter();
-        all.filter(move |given| given.point == point)
+        all.filter(move |given| given.node == node)
     };
     path.into_iter().rev().flat_map(here).collect()
 }
 
 /// A run in which the assertions of the solver hold: if there is one, a run in which memory that
 /// nobody is known to change stays as it is, and the packet lies low.
-fn witness(solver: &Solver, encoded: &Encoded, query: &Query<'_>) -> Option<Witness> {
+fn witness(solver: &Solver, encoded: &Encoded) -> Option<Witness> {
     let mut model = solver.get_model()?;
-    let first = given(&model, encoded, query);
+    let first = given(&model, encoded);
     let mut same = Vec::new();
     for (position, later) in first.iter().enumerate().take(STEADY) {
         // The context of most types of programs has 32 bits for it.
@@ -203,13 +210,11 @@ fn witness(solver: &Solver, encoded: &Encoded, query: &Query<'_>) -> Option<Witn
         }
         solver.pop(1);
     }
-    let inputs = given(&model, encoded, query)
-        .into_iter()
-        .map(|given| Input {
-            slot: given.slot,
-            origin: placed(&model, given),
-            value: number(&model, &given.term),
-        });
+    let inputs = given(&model, encoded).into_iter().map(|given| Input {
+        slot: given.slot,
+        origin: placed(&model, given),
+        value: number(&model, &given.term),
+    });
     Some(Witness {
         inputs: inputs.collect(),
         steady,

@@ -11,8 +11,8 @@ use crate::value::{Value, choose, constant};
 /// An unknown that a witness gives a value to.
 #[derive(Clone, Debug)]
 pub(crate) struct Given {
-    /// Point of the history at whose block it is received.
-    pub(crate) point: u32,
+    /// Node ([`crate::path`]) at whose block it is received.
+    pub(crate) node: u32,
     /// Slot of the instruction.
     pub(crate) slot: u32,
     pub(crate) origin: Origin,
@@ -28,7 +28,7 @@ pub(crate) struct Unknowns {
     /// What holds of unknowns whatever happens; each can be satisfied by itself.
     pub(crate) always: Vec<Bool>,
     pub(crate) given: Vec<Given>,
-    /// Where the instruction is that is being encoded: point, slot.
+    /// Where the instruction is that is being encoded: node, slot.
     pub(crate) at: (u32, u32),
 }
 
@@ -61,9 +61,9 @@ impl Unknowns {
 
     /// Notes that the program is given the unknown here.
     pub(crate) fn give(&mut self, origin: Origin, offset: Option<&BV>, term: &BV) {
-        let (point, slot) = self.at;
+        let (node, slot) = self.at;
         self.given.push(Given {
-            point,
+            node,
             slot,
             origin,
             offset: offset.cloned(),

@@ -170,8 +170,8 @@ pub(crate) fn step(
             return call::helper(world, unknowns, state, id)
                 .ok_or_else(|| Unmodelled(format!("helper {id}")));
         }
-        Instruction::Call(CallTarget::Kfunc { .. } | CallTarget::Register(_))
-        | Instruction::AddrSpaceCast { .. } => {
+        Instruction::Call(CallTarget::Kfunc { .. }) => call::anything(unknowns, state),
+        Instruction::Call(CallTarget::Register(_)) | Instruction::AddrSpaceCast { .. } => {
             return Err(Unmodelled(decoded.insn.to_string()));
         }
         Instruction::Call(CallTarget::Local(_))

@@ -44,17 +44,23 @@ pub struct Point {
     pub parents: Vec<PointId>,
     /// Covers all states in which runs arrive here, if it was kept; without parents it was.
     pub state: Option<Box<State>>,
-    /// Greater than that of every parent.
+    /// Blocks on the longest way here.
     pub depth: u32,
+    /// Points that the analysis carried through their block at one time share a visit; those of
+    /// parents are less.
+    pub visit: u32,
     /// The program begins here, and nowhere else.
     pub entry: bool,
 }
 
-/// States are kept at depths that are multiples of this.
+/// States are kept at visits whose first point has a depth that is a multiple of this.
 const KEPT: u32 = 8;
 
 /// Points that are remembered; the oldest are forgotten.
 const MOST: usize = 200_000;
+
+/// So many parents weigh as much as a point.
+const PARENTS: usize = 16;
 
 /// The points of an analysis.
 #[derive(Clone, Debug)]
@@ -63,6 +69,10 @@ pub struct History {
     points: VecDeque<Point>,
     /// Name of the first point in `points`.
     oldest: PointId,
+    /// What is remembered, in points.
+    weight: usize,
+    /// The latest visit, and whether states are kept in it.
+    visit: (u32, bool),
 }
 
 impl History {
@@ -79,6 +89,8 @@ impl History {
             blocks: blocks.collect(),
             points: VecDeque::new(),
             oldest: 1,
+            weight: 0,
+            visit: (0, true),
         }
     }
 
@@ -94,22 +106,35 @@ impl History {
     }
 
     fn add(&mut self, point: Point) -> PointId {
+        self.weight += 1 + point.parents.len() / PARENTS;
         self.points.push_back(point);
-        if self.points.len() > MOST {
-            self.points.pop_front();
+        while self.weight > MOST {
+            let Some(oldest) = self.points.pop_front() else {
+                break;
+            };
+            self.weight -= 1 + oldest.parents.len() / PARENTS;
             self.oldest += 1;
         }
         self.oldest + self.points.len() as PointId - 1
     }
 
     /// A state is about to be carried through a block. At a cut (`cut`) it stands for runs of which its
-    /// lineage does not tell.
-    pub(crate) fn arrive(&mut self, block: usize, state: &State, cut: bool) -> PointId {
+    /// lineage does not tell. It is the `first` of a visit. Gives the names of point and visit.
+    pub(crate) fn arrive(
+        &mut self,
+        block: usize,
+        state: &State,
+        cut: bool,
+        first: bool,
+    ) -> (PointId, u32) {
         let begins = self.oldest == 1 && self.points.is_empty();
-        let parents = match state.lineage.points() {
-            Some(points) if !cut && !points.is_empty() => points.to_vec(),
-            _ => Vec::new(),
-        };
+        let mut parents: Vec<PointId> = Vec::new();
+        if let (Some((points, visits)), false) = (state.lineage.names(), cut) {
+            parents.extend(points);
+            for visit in visits {
+                parents.extend(self.visited(*visit));
+            }
+        }
         let mut depth = 0;
         let mut followed = !parents.is_empty();
         for parent in &parents {
@@ -120,14 +145,33 @@ impl History {
                 _ => followed = false,
             }
         }
-        let kept = !followed || depth.is_multiple_of(KEPT);
-        self.add(Point {
+        if first {
+            self.visit = (self.visit.0 + 1, depth.is_multiple_of(KEPT));
+        }
+        let (visit, kept) = self.visit;
+        let kept = kept || !followed;
+        let point = self.add(Point {
             block,
             parents: if followed { parents } else { Vec::new() },
             state: kept.then(|| Box::new(state.clone())),
             depth,
+            visit,
             entry: begins,
-        })
+        });
+        (point, visit)
+    }
+
+    /// Points of a visit, which were added one after the other; none if one is forgotten.
+    fn visited(&self, visit: u32) -> impl Iterator<Item = PointId> + use<> {
+        let first = self.points.partition_point(|point| point.visit < visit);
+        let end = self.points.partition_point(|point| point.visit <= visit);
+        // A name that is not known makes the place one that nothing is known of.
+        let known = first < end && (first > 0 || self.oldest == 1);
+        let names = if known { first..end } else { 0..0 };
+        let oldest = self.oldest;
+        names
+            .map(move |position| oldest + position as PointId)
+            .chain((!known).then_some(0))
     }
 
     /// Whether a run may be followed from one block to the other. Into a function that a helper

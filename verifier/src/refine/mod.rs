@@ -75,7 +75,7 @@ pub enum Fact {
 impl fmt::Display for Fact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Unreachable => f.write_str("never reached"),
+            Self::Unreachable => f.write_str("no run comes here"),
             Self::Number {
                 reg,
                 least,
@@ -246,9 +246,9 @@ pub trait Refiner {
     /// Name and version, for verdicts.
     fn solver(&self) -> String;
 
-    /// Kinds of pointers (and numbers, as [`Kind::Scalar`]) that the register may hold; no more than
-    /// a hint which facts are worth asking for.
-    fn kinds(&mut self, query: &Query<'_>, reg: Reg) -> Vec<Kind>;
+    /// Kinds of pointers (and numbers, as [`Kind::Scalar`]) that the register may hold, with the
+    /// offset if there is one only; no more than a hint which facts are worth asking for.
+    fn kinds(&mut self, query: &Query<'_>, reg: Reg) -> Vec<(Kind, Option<i64>)>;
 
     /// Whether the fact holds in all runs that come to the instruction through the point.
     fn prove(&mut self, query: &Query<'_>, fact: &Fact) -> Answer;

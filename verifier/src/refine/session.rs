@@ -51,9 +51,12 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// A state is about to be carried through a block.
-    pub(crate) fn arrive(&mut self, block: usize, state: &State, cut: bool) -> Lineage {
-        Lineage::of(self.history.arrive(block, state, cut))
+    /// States are about to be carried through a block.
+    pub(crate) fn arrive(&mut self, block: usize, states: &mut [State], cut: bool) {
+        for (position, state) in states.iter_mut().enumerate() {
+            let (point, visit) = self.history.arrive(block, state, cut, position == 0);
+            state.lineage = Lineage::of(point, visit);
+        }
     }
 
     /// Asks for facts that let the check pass, until it does.
@@ -68,10 +71,7 @@ impl<'a> Session<'a> {
     ) -> Refined {
         let mut asked: Vec<Fact> = Vec::new();
         let mut refuted: Option<Refuted> = None;
-        let point = match state.lineage.points() {
-            Some([point]) => *point,
-            _ => 0,
-        };
+        let point = state.lineage.point().unwrap_or_default();
         let slot = code.get(index).map_or(0, |decoded| decoded.slot);
         while asked.len() < MOST_QUESTIONS {
             let query = Query {

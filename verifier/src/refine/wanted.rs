@@ -12,7 +12,7 @@ use crate::domain::value::{Kind, Value};
 use crate::env::Env;
 
 /// Kinds of pointers that a register may hold, as a hint.
-type Kinds<'a> = &'a mut dyn FnMut(Reg) -> Vec<Kind>;
+type Kinds<'a> = &'a mut dyn FnMut(Reg) -> Vec<(Kind, Option<i64>)>;
 
 /// Facts of which one or several, with what is known, may let the check pass; the likely first.
 pub(super) fn wanted(
@@ -86,10 +86,14 @@ fn can_be_assumed(kind: Kind) -> bool {
 fn any_kind(reg: Reg, kinds: Kinds<'_>) -> Vec<Fact> {
     kinds(reg)
         .into_iter()
-        .filter_map(|kind| match kind {
-            Kind::Scalar => Some(number(reg, i64::MIN, i64::MAX)),
-            kind if can_be_assumed(kind) => Some(pointer(reg, kind, i64::MIN, i64::MAX)),
-            _ => None,
+        .flat_map(|(kind, offset)| match kind {
+            Kind::Scalar => vec![number(reg, i64::MIN, i64::MAX)],
+            kind if can_be_assumed(kind) => {
+                let exact = offset.map(|offset| pointer(reg, kind, offset, offset));
+                let any = pointer(reg, kind, i64::MIN, i64::MAX);
+                exact.into_iter().chain([any]).collect()
+            }
+            _ => Vec::new(),
         })
         .collect()
 }
@@ -110,16 +114,16 @@ fn accessible(env: &Env<'_>, state: &State, access: &Access, kinds: Kinds<'_>) -
     let value = state.reg(access.base);
     let candidates = if undecided(state, access.base) {
         let mut found = kinds(access.base);
-        found.retain(|kind| can_be_assumed(*kind));
+        found.retain(|(kind, _)| can_be_assumed(*kind));
         found
     } else {
-        vec![value.kind]
+        vec![(value.kind, None)]
     };
     let bytes = i64::from(access.size.bytes());
     let off = i64::from(access.off);
     let atomic = matches!(access.kind, AccessKind::Atomic { .. });
     let mut facts = Vec::new();
-    for kind in candidates {
+    for (kind, offset) in candidates {
         match kind {
             Kind::Ctx => facts.push(pointer(access.base, kind, 0, 0)),
             Kind::Packet if value.kind == Kind::Packet => {
@@ -130,6 +134,7 @@ fn accessible(env: &Env<'_>, state: &State, access: &Access, kinds: Kinds<'_>) -
                 let Some((first, end)) = extent(env, kind) else {
                     continue;
                 };
+                facts.extend(offset.map(|offset| pointer(access.base, kind, offset, offset)));
                 let aligned = atomic || matches!(kind, Kind::Stack { .. });
                 let multiple = if aligned { bytes as u8 } else { 1 };
                 facts.push(Fact::Pointer {
