@@ -15,7 +15,7 @@ use crate::liveness::live_registers;
 use crate::refine::{Refiner, Session};
 use crate::stack_liveness::live_stack;
 use crate::structure::{Index, Structure};
-use crate::termination::endings;
+use crate::termination::{Ending, endings};
 use crate::wto::Wto;
 use crate::{Options, Rejection, VerifiedProgram, fixpoint, stack_depth};
 
@@ -71,6 +71,9 @@ fn decoded(program: &Program, options: &Options) -> Result<Vec<Decoded>, Box<Rej
         rejection
     })
 }
+
+/// Loops over iterators whose passes are counted after all, each at the price of another analysis.
+const MAX_COUNTED: u32 = 8;
 
 fn analyse(
     program: &Program,
@@ -158,7 +161,8 @@ fn analyse(
     let wto = Wto::new(&cfg.graph, cfg.entry).map_err(|_| too_deep())?;
     let live = live_registers(code, &structure);
     let (live_stack, first) = live_stack(code, &structure, &program.maps);
-    let endings = endings(&env, &cfg, &wto, code, &first);
+    let mut endings = endings(&env, &cfg, &wto, code, &first);
+    let mut counted = 0;
     let mut spent = Cost::default();
     let mut attempts = options.budget.attempts().into_iter();
     let mut effort = attempts.next().unwrap_or(options.budget.most());
@@ -182,12 +186,22 @@ fn analyse(
         let Err(located) = result else {
             break engine;
         };
+        let joined = engine.joined;
+        // A loop that goes on after the last element may end for another reason.
+        if let Some(head) = engine.barren
+            && counted < MAX_COUNTED
+            && let Some(ending) = endings.get_mut(head.index())
+        {
+            *ending = Ending::Unknown;
+            counted += 1;
+            continue;
+        }
         // Where nothing was joined, more states make no difference, but more steps may.
         let next = if asking {
             // The other way round: what costs too much may do with fewer states and more answers.
             let complex = located.failure.code == Code::Complexity;
             attempts.next_back().filter(|_| complex)
-        } else if engine.joined {
+        } else if joined {
             attempts.next()
         } else if located.failure.code == Code::Complexity {
             attempts.next_back()

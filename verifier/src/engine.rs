@@ -61,6 +61,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) entered: Vec<bool>,
     /// For each copy of a function, whether it was seen to go on with another program.
     pub(crate) tail_calls: Vec<bool>,
+    /// The head of a loop that was gone round with an iterator that has nothing left.
+    pub(crate) barren: Option<NodeIndex>,
     /// Bytes of stack by function.
     pub(crate) stack: Vec<u32>,
     /// Greatest number of instructions of a run; `u64::MAX` if not known.
@@ -108,6 +110,7 @@ impl<'a> Engine<'a> {
             reached: vec![false; code.len()],
             entered: vec![false; cfg.instances.len()],
             tail_calls: vec![false; cfg.instances.len()],
+            barren: None,
             stack: vec![0; functions],
             longest: 0,
             cost: Cost::default(),
@@ -304,6 +307,7 @@ impl<'a> Engine<'a> {
                     if let Some(kind) = callback_kind(&insn) {
                         self.call_back(node, index, &state, kind, out)?;
                     }
+                    self.notes.live = self.live.get(index as usize + 1).copied().unwrap_or(0);
                     let result = step(self.env, &mut self.notes, &mut state, decoded.slot, &insn);
                     if let Err(failure) = result {
                         return Err(self.at(node, index, Some(&state), failure));
@@ -498,6 +502,7 @@ impl Domain for Engine<'_> {
         if let Ending::Elements { depth, at } = self.ending(head)
             && !back.iter().all(|state| may_give(state, depth, at))
         {
+            self.barren = Some(head);
             return Err(self.endless(head, 1));
         }
         self.no_longer_alive(&back);

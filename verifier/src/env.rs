@@ -70,6 +70,26 @@ impl<'a> Env<'a> {
         }
     }
 
+    /// What a read of the kernel's own description of a map gives, for programs that Linux runs
+    /// (`check_ptr_to_map_access`).
+    pub(crate) fn walk_map(&self, map: u32, offset: i64, size: u32) -> Option<Walked> {
+        if self.options.target != Target::Linux6_18 || !self.options.allow_ptr_leaks {
+            return None;
+        }
+        let name = match self.map(map)?.map_type {
+            MapType::Array
+            | MapType::PerCpuArray
+            | MapType::ProgArray
+            | MapType::PerfEventArray => "bpf_array",
+            MapType::Hash | MapType::LruHash | MapType::PerCpuHash | MapType::LruPerCpuHash => {
+                "bpf_htab"
+            }
+            _ => "bpf_map",
+        };
+        let types = self.options.kernel_types.as_deref()?;
+        types.read(types.structure(name)?, u32::try_from(offset).ok()?, size)
+    }
+
     /// What a read of so many bytes at an offset of the object gives, if the kernel's types say what
     /// the object is.
     pub(crate) fn walk(&self, object: Object, offset: i64, size: u32) -> Option<Walked> {

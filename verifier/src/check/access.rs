@@ -33,6 +33,13 @@ pub(super) fn accessible(env: &Env<'_>, state: &State, access: &Access) -> Resul
     }
     match argument.pointer.kind {
         Kind::Ctx => context(env, access, &argument),
+        Kind::Map { map } if access.kind == AccessKind::Read && !argument.pointer.nullable => {
+            let offset = argument.offset().as_constant();
+            match offset.and_then(|at| env.walk_map(map, at as i64, access.size.bytes())) {
+                Some(_) => Ok(()),
+                None => in_region(env, state, &argument),
+            }
+        }
         Kind::Object(object) => object::field(env, access, &argument, object),
         Kind::Stack { frame } => {
             in_region(env, state, &argument)?;

@@ -12,7 +12,9 @@ use crate::domain::value::Kind;
 use crate::env::Env;
 
 /// Helpers that the kernel lets read packet memory (`pkt_access` in their prototypes).
-const PACKET_READERS: [u32; 7] = [1, 2, 3, 28, 87, 112, 161];
+const PACKET_READERS: [u32; 16] = [
+    1, 2, 3, 28, 84, 85, 87, 99, 100, 110, 112, 161, 204, 205, 206, 207,
+];
 
 /// Helpers read and write numbers of a fixed size at once, so these are aligned.
 pub(super) fn fixed_memory_aligned(

@@ -5,7 +5,7 @@ use bpftime_isa::{Cond, Object, Operand, Reg, Trust, Width};
 use crate::check::operand;
 use crate::domain::refine::assume;
 use crate::domain::state::State;
-use crate::domain::value::{Kind, Value};
+use crate::domain::value::{Id, Kind, Value};
 use crate::env::Env;
 
 /// Greatest offset in a packet (kernel `MAX_PACKET_OFF`).
@@ -24,6 +24,10 @@ pub(crate) fn branch(
     let left = *state.reg(dst);
     let right = operand(&state, src);
     if left.is_scalar() && right.is_scalar() {
+        let equal = left.id != 0 && left.id == right.id;
+        if equal && holds_of_equals(cond).is_some_and(|holds| holds != taken) {
+            return None;
+        }
         let (a, b) = assume(cond, width, taken, left.number, right.number)?;
         set_number(&mut state, dst, &left, a);
         if let Operand::Reg(src) = src
@@ -48,10 +52,35 @@ pub(crate) fn branch(
         if left.as_constant() == Some(0) {
             return compared_with_null(env, state, &right, equal);
         }
+        if equal {
+            return Some(equal_pointers(env, state, &left, &right));
+        }
         return Some(state);
     }
     compared_packet(&mut state, cond, taken, &left, &right);
     Some(state)
+}
+
+/// Whether the comparison holds of equal numbers, as far as that depends on nothing else.
+fn holds_of_equals(cond: Cond) -> Option<bool> {
+    match cond {
+        Cond::Eq | Cond::Ge | Cond::Le | Cond::Sge | Cond::Sle => Some(true),
+        Cond::Ne | Cond::Gt | Cond::Lt | Cond::Sgt | Cond::Slt => Some(false),
+        Cond::Set => None,
+    }
+}
+
+/// What is equal to a pointer that is not null is not null.
+fn equal_pointers(env: &Env<'_>, state: State, left: &Value, right: &Value) -> State {
+    let (unknown, known) = if left.nullable {
+        (left, right)
+    } else {
+        (right, left)
+    };
+    if !unknown.nullable || known.nullable || !never_null(known) {
+        return state;
+    }
+    not_null(env, state, unknown.id)
 }
 
 /// Sets a number that a comparison sharpened, in the register and in all equal values.
@@ -68,6 +97,21 @@ fn set_number(state: &mut State, reg: Reg, before: &Value, number: crate::domain
         |value| value.is_scalar() && value.id == id,
         |value| value.number = number,
     );
+}
+
+/// The nullable pointers with the identity are not null.
+fn not_null(env: &Env<'_>, mut state: State, id: Id) -> State {
+    state.change_values(
+        |value| value.nullable && value.id == id,
+        |value| {
+            value.nullable = false;
+            // Which of several values with locks it is still matters.
+            if !env.holds_lock(value.kind) {
+                value.id = 0;
+            }
+        },
+    );
+    state
 }
 
 /// A pointer, or not, was compared with 0.
@@ -96,16 +140,7 @@ fn compared_with_null(
             |value| *value = Value::constant(0),
         );
     } else {
-        state.change_values(
-            |value| value.nullable && value.id == id,
-            |value| {
-                value.nullable = false;
-                // Which of several values with locks it is still matters.
-                if !env.holds_lock(value.kind) {
-                    value.id = 0;
-                }
-            },
-        );
+        return Some(not_null(env, state, id));
     }
     Some(state)
 }

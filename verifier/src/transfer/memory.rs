@@ -165,6 +165,18 @@ fn loaded(
                 Some(Walked::Number) | None => unknown,
             }
         }
+        Kind::Map { map } => {
+            let walked = offset
+                .as_constant()
+                .and_then(|at| env.walk_map(map, at as i64, size.bytes()));
+            match walked {
+                Some(Walked::Object(type_id)) => Value::pointer(Kind::Object(Object::Typed {
+                    type_id,
+                    trust: Trust::Walked,
+                })),
+                _ => unknown,
+            }
+        }
         Kind::MapValue { map } => kernel_pointer(env, notes, map, offset)
             .or_else(|| frozen_bytes(env, map, offset, bytes))
             .unwrap_or(unknown),
@@ -221,7 +233,38 @@ pub(super) fn store(notes: &mut Notes, state: &mut State, insn: &Instruction) {
         ),
         _ => return,
     };
+    let value = named(notes, state, insn, value);
     write(notes, state, base, off, size.bytes() as usize, value);
+}
+
+/// The number that is stored, with an identity that what it is stored from has as well: what a
+/// comparison says of one then holds for both.
+fn named(notes: &mut Notes, state: &mut State, insn: &Instruction, value: Value) -> Value {
+    let (Instruction::Store {
+        src: Operand::Reg(src),
+        base,
+        ..
+    }
+    | Instruction::StoreRelease { src, base, .. }) = *insn
+    else {
+        return value;
+    };
+    let on_stack = matches!(state.reg(base).kind, Kind::Stack { .. });
+    let dead = notes.live & (1 << src.index()) == 0;
+    if dead
+        || !on_stack
+        || !value.is_scalar()
+        || value.id != 0
+        || value.number.as_constant().is_some()
+    {
+        return value;
+    }
+    let named = Value {
+        id: notes.fresh_id(),
+        ..value
+    };
+    state.set(src, named);
+    named
 }
 
 /// Memory other than stacks is shared or not tracked: writing it changes nothing that is known.

@@ -23,6 +23,8 @@ pub(crate) use kfunc::kfunc;
 /// What the analysis notes beside states.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Notes {
+    /// Registers that may still be read after the instruction, by number.
+    pub(crate) live: u16,
     /// Last identity in use.
     pub(crate) last_id: Id,
     /// Helper and map of calls, by slot; no map where paths differ.
