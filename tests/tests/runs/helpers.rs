@@ -191,7 +191,8 @@ impl World<'_> {
                     _ => Err("not something to give back"),
                 }
             }
-            ArgType::SockCommon | ArgType::AnySock => {
+            ArgType::SocketOrNull if null => Ok(()),
+            ArgType::SockCommon | ArgType::AnySock | ArgType::SocketOrNull => {
                 call.object = value;
                 match self.memory.at(value) {
                     Some(region) if matches!(region.kind, Kind::Acquired | Kind::Object { .. }) => {
@@ -223,7 +224,8 @@ impl World<'_> {
                 call.context = value;
                 Ok(())
             }
-            ArgType::Unsupported(what) => return Err(self.lack(format!("arguments: {what}"))),
+            // Also what the table learns after this was written.
+            other => return Err(self.lack(format!("arguments: {other:?}"))),
         })
     }
 
@@ -314,7 +316,7 @@ impl World<'_> {
             }
             RetType::CastOrNull(object) => value(self.object(&object, call.object)),
             RetType::ObjectOrNull(object) => value(self.object(&object, 0)),
-            RetType::Unsupported(what) => Err(self.lack(format!("{}: {what}", proto.name))),
+            other => Err(self.lack(format!("{}: {other:?}", proto.name))),
         }
     }
 

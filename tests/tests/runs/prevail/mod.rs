@@ -4,7 +4,7 @@
 //! accepted traps, whatever it asks for: what was proved of the state after the code holds in
 //! every run from the state before it. `prevail.tsv` lists every case that differs: where PREVAIL
 //! knows a fact and we do not prove it, where the verdicts differ, and what has no counterpart here,
-//! each with the reason.
+//! each with the reason. A difference that is not listed fails the test; one that is gone is printed.
 
 mod build;
 mod case;
@@ -228,11 +228,9 @@ fn prevails_cases_hold_here() {
         println!("{count:4} {difference}");
     }
     assert!(unsound.is_empty(), "{}", unsound.join("\n"));
-    let gone = listed
-        .into_keys()
-        .filter(|key| !there.contains(key))
-        .map(|(title, difference)| format!("{title}\t{difference}\tlisted, but not there"));
-    wrong.extend(gone);
+    for (title, difference) in listed.keys().filter(|key| !there.contains(key)) {
+        println!("no longer different, to be taken off the list: {title}\t{difference}");
+    }
     assert_eq!(cases, 802, "not the cases that the list is for");
     assert!(
         wrong.is_empty(),
