@@ -216,9 +216,8 @@ fn check_pid(pid: i32) -> Result<(), String> {
 
 fn start(broker: &Arc<Broker>, pid: i32) -> Result<(), String> {
     check_pid(pid)?;
-    let target = broker.targets.add(broker, pid, Reason::Start)?;
     // Failures show when the file is mapped; until then there is nothing to report.
-    broker.targets.introduce(broker, &target)
+    broker.targets.start(broker, pid)
 }
 
 fn attach(broker: &Arc<Broker>, pid: i32) -> Result<Response, String> {

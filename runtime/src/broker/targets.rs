@@ -41,6 +41,8 @@ pub struct Targets {
 pub enum Reason {
     /// `bpftime start`: it waits before its `exec`.
     Start,
+    /// The same, after its guardian was killed: it may have got a new one already.
+    StartAgain,
     /// `bpftime attach`.
     Attach,
     /// A tool's probe names it.
@@ -58,11 +60,16 @@ enum Refusal {
     Failed(String),
 }
 
+/// That a process is left alone.
+fn dies_again(pid: i32) -> String {
+    format!("the guardian of process {pid} dies again and again")
+}
+
 /// What becomes of a wish for a process that is a target already.
 fn known(target: Arc<Target>, reason: Reason) -> Result<Arc<Target>, String> {
     let pid = target.pid;
     let wanted = match reason {
-        Reason::Probe => true,
+        Reason::Probe | Reason::StartAgain => true,
         // Attached so far only because a tool's probe names it.
         Reason::Attach => target.claim(),
         Reason::Start => false,
@@ -137,9 +144,7 @@ impl Targets {
                 Err(Refusal::Failed(sentence)) => return Err(sentence),
             }
         }
-        Err(format!(
-            "the guardian of process {pid} dies again and again"
-        ))
+        Err(dies_again(pid))
     }
 
     /// As [`Self::add`], once.
@@ -164,7 +169,7 @@ impl Targets {
             pid,
             target_id: number,
             cpus: self.cpus,
-            starting: reason == Reason::Start,
+            starting: matches!(reason, Reason::Start | Reason::StartAgain),
         };
         // Before anybody else can find the target, so that it is the first message.
         target
@@ -236,11 +241,19 @@ impl Targets {
         }
     }
 
-    /// Lets the guardian of a process that waits before its `exec` know what is attached.
-    pub fn introduce(&self, broker: &Broker, target: &Target) -> Result<(), String> {
-        target
-            .introduce(broker, PATIENCE)
-            .map_err(|sentence| sentence.unwrap_or_else(|| target.ended()))
+    /// Makes a process that waits before its `exec` a target, and lets its guardian know what is
+    /// attached. A guardian that is killed meanwhile is replaced.
+    pub fn start(&self, broker: &Arc<Broker>, pid: i32) -> Result<(), String> {
+        let mut reason = Reason::Start;
+        for _ in 0..MAX_LOSSES {
+            let target = self.add(broker, pid, reason)?;
+            match target.introduce(broker, PATIENCE) {
+                Ok(()) => return Ok(()),
+                Err(Some(sentence)) => return Err(sentence),
+                Err(None) => reason = Reason::StartAgain,
+            }
+        }
+        Err(dies_again(pid))
     }
 
     /// Brings one target in line with what is attached, and gives what failed there, by key of

@@ -241,3 +241,49 @@ pub(crate) fn changing_probes_do_not_keep_processes_from_starting() -> Result<()
     }
     Ok(())
 }
+
+/// A process starts though its guardian is killed, at whatever moment.
+pub(crate) fn a_killed_guardian_does_not_keep_a_process_from_starting() -> Result<(), Skipped> {
+    let stage = Stage::new();
+    stage.object("prints")?;
+    stage.program("toggles")?;
+    let mut tool = Talk::start(&mut stage.bpftime(&["load", "./toggles", "prints.bpf.o"]));
+    assert_eq!(tool.line(), "ready");
+    let broker = number(&stage, "broker-pid");
+    // Threads of the broker that come and go start guardians.
+    let guardian = || {
+        let threads = std::fs::read_dir(format!("/proc/{broker}/task")).expect("it runs");
+        let children = threads.filter_map(|thread| {
+            std::fs::read_to_string(thread.ok()?.path().join("children")).ok()
+        });
+        children
+            .flat_map(|list| {
+                list.split(' ')
+                    .filter_map(|pid| pid.parse().ok())
+                    .collect::<Vec<i32>>()
+            })
+            .find(|pid| {
+                let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                String::from_utf8_lossy(&line).contains("guardian")
+            })
+    };
+    for round in 0..60_u64 {
+        let mut command = stage.bpftime(&["start", "true"]);
+        let starter = std::thread::spawn(move || finish(&mut command));
+        let found = loop {
+            let found = guardian();
+            if found.is_some() || starter.is_finished() {
+                break found;
+            }
+        };
+        std::thread::sleep(Duration::from_micros(round * 100));
+        if let Some(pid) = found {
+            // It may have ended by itself.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        let output = starter.join().expect("no panic");
+        assert_eq!(output.status.code(), Some(0), "{round}: {output:?}");
+    }
+    assert_eq!(tool.code(), Some(0));
+    Ok(())
+}

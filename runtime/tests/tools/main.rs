@@ -82,6 +82,10 @@ const TESTS: &[(&str, Test)] = &[
         crowds::changing_probes_do_not_keep_processes_from_starting,
     ),
     (
+        "a_killed_guardian_does_not_keep_a_process_from_starting",
+        crowds::a_killed_guardian_does_not_keep_a_process_from_starting,
+    ),
+    (
         "an_unread_standard_error_stalls_nobody",
         crowds::an_unread_standard_error_stalls_nobody,
     ),
