@@ -75,6 +75,11 @@ pub enum ArgType {
     SpinLock,
     /// A `struct bpf_timer` in a map's value.
     Timer,
+    /// A kernel pointer in a map's value that owns its object.
+    #[doc(alias = "ARG_PTR_TO_KPTR")]
+    KptrField,
+    /// The object that the pointer in the first argument is to own, which is given away, or null.
+    ReleasedKptr,
     /// A structure of the kernel's with this name, typed by BTF.
     #[doc(alias = "ARG_PTR_TO_BTF_ID")]
     Struct(&'static str),
@@ -107,6 +112,8 @@ pub enum RetType {
     AcquiredOrNull(crate::context::Object),
     /// The object of the first argument, seen as another kind, or null: valid as long as that one.
     CastOrNull(crate::context::Object),
+    /// What the kernel pointer in the first argument owned, to be given back, or null.
+    KptrOrNull,
     /// An object that stays valid while the program runs, or null.
     ObjectOrNull(crate::context::Object),
     /// A structure of the kernel's with this name, that is valid while the program runs.

@@ -23,6 +23,8 @@ pub enum IterKind {
     Css,
     /// Tasks in a control group.
     CssTask,
+    /// Bits that are set in memory, by number.
+    Bits,
 }
 
 impl IterKind {
@@ -30,6 +32,7 @@ impl IterKind {
     pub const fn size(self) -> u32 {
         match self {
             Self::Num | Self::TaskVma | Self::CssTask => 8,
+            Self::Bits => 16,
             Self::Task | Self::Css => 24,
         }
     }
@@ -42,13 +45,14 @@ impl IterKind {
             Self::TaskVma => "iter_task_vma",
             Self::Css => "iter_css",
             Self::CssTask => "iter_css_task",
+            Self::Bits => "iter_bits",
         }
     }
 
     /// What it gives.
     pub const fn element(self) -> Element {
         match self {
-            Self::Num => Element::Bytes(4),
+            Self::Num | Self::Bits => Element::Bytes(4),
             Self::Task | Self::CssTask => Element::Struct("task_struct"),
             Self::TaskVma => Element::Struct("vm_area_struct"),
             Self::Css => Element::Struct("cgroup_subsys_state"),
@@ -70,6 +74,8 @@ pub enum Element {
 pub enum KfuncArg {
     /// A number.
     Number,
+    /// Anything; an address is read where it can be.
+    Anything,
     /// A structure of the kernel's.
     Struct(&'static str),
     /// As [`Self::Struct`], or null.

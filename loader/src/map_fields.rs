@@ -29,6 +29,10 @@ pub(crate) fn fields_of(btf: &Btf, value: u32) -> Vec<MapField> {
         // A type that does not resolve holds nothing that is known.
         let _ = visit(btf, id, offset, &mut found, &mut work);
     }
+    if found.len() > MAX_FIELDS {
+        // So the kernel takes the value for plain memory.
+        return Vec::new();
+    }
     found.sort_by_key(|field: &MapField| field.offset);
     found
 }

@@ -247,7 +247,7 @@ helpers! {
     191 copy_from_user_task(UninitMem, ConstSizeOrZero, Anything, Struct("task_struct"), Anything) -> Integer, gpl, sleeps;
     192 skb_set_tstamp(Ctx, Anything, Anything) -> Integer;
     193 ima_file_hash(Struct("file"), UninitMem, ConstSize) -> Integer, sleeps;
-    194 kptr_xchg(Unsupported("a kernel pointer in a map value"), Unsupported("a kernel pointer")) -> Unsupported("a kernel pointer or null");
+    194 kptr_xchg(KptrField, ReleasedKptr) -> KptrOrNull;
     195 map_lookup_percpu_elem(ConstMapPtr, MapKey, Anything) -> MapValueOrNull;
     196 skc_to_mptcp_sock(AnySock) -> CastOrNull(Kernel("mptcp_sock"));
     197 dynptr_from_mem(Unsupported("map memory"), ConstSizeOrZero, Anything, Unsupported("a dynptr")) -> Integer;

@@ -1,7 +1,7 @@
 //! The table of kernel functions, in ascending order of names.
 
-use super::IterKind::{Css, CssTask, Num, Task, TaskVma};
-use super::KfuncArg::{Iterator, Map, Number, Released, Struct, StructOrNull};
+use super::IterKind::{Bits, Css, CssTask, Num, Task, TaskVma};
+use super::KfuncArg::{Anything, Iterator, Map, Number, Released, Struct, StructOrNull};
 use super::{KfuncEffect, KfuncProto, KfuncRet, Offer};
 
 /// `name(arguments) -> result, effect, who may call it;` with `under_rcu` at the end where it needs an
@@ -51,6 +51,9 @@ kfuncs! {
     bpf_cpumask_test_cpu(Number, Struct("cpumask")) -> Number, None, Tracing;
     bpf_cpumask_weight(Struct("cpumask")) -> Number, None, Tracing;
     bpf_cpumask_xor(Struct("bpf_cpumask"), Struct("cpumask"), Struct("cpumask")) -> Void, None, Tracing;
+    bpf_iter_bits_destroy(Iterator(Bits)) -> Void, IteratorDestroy, All;
+    bpf_iter_bits_new(Iterator(Bits), Anything, Number) -> Number, IteratorNew, All;
+    bpf_iter_bits_next(Iterator(Bits)) -> Element, IteratorNext, All;
     bpf_iter_css_destroy(Iterator(Css)) -> Void, IteratorDestroy, All, under_rcu;
     bpf_iter_css_new(Iterator(Css), Struct("cgroup_subsys_state"), Number) -> Number, IteratorNew, All, under_rcu;
     bpf_iter_css_next(Iterator(Css)) -> Element, IteratorNext, All, under_rcu;

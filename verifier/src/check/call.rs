@@ -254,6 +254,15 @@ fn check_argument(
         }
         ArgType::SocketOrNull => Err(refuse(reg, value, "sock")),
         ArgType::ReleasedSock => object::released_socket(state, reg),
+        ArgType::KptrField => map_field::owned_kptr(env, state, reg).map(drop),
+        ArgType::ReleasedKptr if value.as_constant() == Some(0) => Ok(()),
+        ArgType::ReleasedKptr => {
+            let field = map_field::owned_kptr(env, state, Reg::R1)?;
+            if value.reference != 0 && env.points_to(value, field) {
+                return Ok(());
+            }
+            Err(refuse(reg, value, "ptr_"))
+        }
         ArgType::SpinLock => map_field::spin_lock(env, state, proto.id, reg),
         ArgType::Timer => map_field::timer(env, state, proto.id, reg),
         ArgType::Func => match value.kind {
@@ -400,6 +409,8 @@ pub(crate) fn memory_arguments(
             | ArgType::SocketOrNull
             | ArgType::Struct(_)
             | ArgType::StructOrNull(_)
+            | ArgType::KptrField
+            | ArgType::ReleasedKptr
             | ArgType::SpinLock
             | ArgType::Timer
             | ArgType::Func

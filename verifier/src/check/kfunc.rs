@@ -117,6 +117,7 @@ fn check_argument(
         ))
     };
     match argument {
+        KfuncArg::Anything => Ok(()),
         KfuncArg::Number if value.is_scalar() => Ok(()),
         KfuncArg::Number => refuse("a number"),
         KfuncArg::Ctx if value.kind == Kind::Ctx && value.offset().as_constant() == Some(0) => {

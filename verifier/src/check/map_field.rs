@@ -205,6 +205,42 @@ fn exactly(env: &Env<'_>, state: &State, reg: Reg, wanted: &MapFieldKind) -> Res
     })
 }
 
+/// The kernel pointer that owns its object, in a map's value, that the register points to.
+pub(crate) fn owned_kptr<'a>(
+    env: &Env<'a>,
+    state: &State,
+    reg: Reg,
+) -> Result<&'a MapField, Failure> {
+    let value = state.reg(reg);
+    let field = match value.kind {
+        Kind::MapValue { map } if !value.nullable => value
+            .constant_offset()
+            .and_then(|offset| u32::try_from(offset).ok())
+            .and_then(|offset| {
+                let fields = &env.map(map)?.fields;
+                fields.iter().find(|field| field.offset == offset)
+            }),
+        _ => None,
+    };
+    let owned = |field: &&MapField| {
+        matches!(
+            field.kind,
+            MapFieldKind::Kptr {
+                referenced: true,
+                ..
+            }
+        )
+    };
+    field.filter(owned).ok_or_else(|| {
+        Failure::new(
+            Code::HelperArgument,
+            format!("the address of a kernel pointer that owns its object in {reg}"),
+            value.to_string(),
+            format!("off={} kptr isn't referenced kptr", value.delta),
+        )
+    })
+}
+
 /// The lock that the register points to.
 pub(crate) fn lock_of(env: &Env<'_>, state: &State, reg: Reg) -> Result<Lock, Failure> {
     let map = exactly(env, state, reg, &MapFieldKind::SpinLock)?;

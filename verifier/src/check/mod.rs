@@ -22,7 +22,7 @@ use crate::options::Target;
 
 pub(crate) use call::{ARGUMENT_REGS, map_argument, memory_arguments};
 pub(crate) use kfunc::{iterator, place as iterator_place};
-pub(crate) use map_field::lock_of;
+pub(crate) use map_field::{lock_of, owned_kptr};
 pub(crate) use region::MemoryArgument;
 
 /// Why an assertion is not proved.

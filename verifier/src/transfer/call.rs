@@ -1,10 +1,10 @@
 //! Effects of helpers.
 
-use bpftime_isa::context::Object;
-use bpftime_isa::{ArgType, HelperProto, MapType, Reg, RetType};
+use bpftime_isa::context::{Object, Trust};
+use bpftime_isa::{ArgType, HelperProto, MapFieldKind, MapType, Reg, RetType};
 
 use super::{Notes, memory};
-use crate::check::{ARGUMENT_REGS, Failure, lock_of, map_argument, memory_arguments};
+use crate::check::{ARGUMENT_REGS, Failure, lock_of, map_argument, memory_arguments, owned_kptr};
 use crate::domain::interval::Interval;
 use crate::domain::section::Lock;
 use crate::domain::state::{Reference, State};
@@ -38,6 +38,18 @@ pub(super) fn helper(
             None => Value::any(),
         },
         RetType::RingBufMemOrNull => record(notes, state, slot, &proto.args),
+        RetType::KptrOrNull => {
+            let field = owned_kptr(env, state, Reg::R1)?;
+            let target = match &field.kind {
+                MapFieldKind::Kptr { target, .. } => env.type_named(target),
+                _ => u32::MAX,
+            };
+            let object = Object::Typed {
+                type_id: target,
+                trust: Trust::Trusted,
+            };
+            acquired(notes, state, slot, Kind::Object(object))
+        }
         RetType::AcquiredOrNull(object) => acquired(notes, state, slot, Kind::Object(object)),
         RetType::CastOrNull(object) => Value {
             nullable: true,
@@ -72,11 +84,12 @@ pub(super) fn helper(
     } else {
         Value::uninit()
     };
-    if let Some(position) = proto
-        .args
-        .iter()
-        .position(|argument| matches!(argument, ArgType::RingBufMem | ArgType::ReleasedSock))
-    {
+    if let Some(position) = proto.args.iter().position(|argument| {
+        matches!(
+            argument,
+            ArgType::RingBufMem | ArgType::ReleasedSock | ArgType::ReleasedKptr
+        )
+    }) {
         let reference = state.reg(ARGUMENT_REGS[position]).reference;
         if reference != 0 {
             state.release(reference, invalid);

@@ -141,6 +141,9 @@ impl Argument {
             ArgType::SockCommon | ArgType::AnySock | ArgType::SocketOrNull | ArgType::ReleasedSock => {
                 Err(ArgumentProblem::Unsupported("a socket"))
             }
+            ArgType::KptrField | ArgType::ReleasedKptr => Err(ArgumentProblem::Unsupported(
+                "a kernel pointer in a map's value",
+            )),
             ArgType::Struct(_) | ArgType::StructOrNull(_) => {
                 Err(ArgumentProblem::Unsupported("a structure of the kernel's"))
             }

@@ -70,6 +70,9 @@ fn can_be_called(proto: &HelperProto) -> bool {
                 | ArgType::ReleasedSock
                 | ArgType::SpinLock
                 | ArgType::Timer
+                | ArgType::SocketOrNull
+                | ArgType::KptrField
+                | ArgType::ReleasedKptr
                 | ArgType::Struct(_)
                 | ArgType::StructOrNull(_)
         )
