@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Reset, Style};
 use bpftime_isa::{AttachType, ProgType, Program, helper};
+use bpftime_verifier::refine::{Answer, Refuted};
 use bpftime_verifier::{Facts, Rejection};
 use serde::Serialize;
 
@@ -100,6 +101,10 @@ pub(crate) fn write_text(
                 Verdict::Accepted(facts) => {
                     writeln!(out, "{GOOD}accepted{RESET} {at}")?;
                     writeln!(out, "{DIM}  {}{RESET}", summary(program, facts))?;
+                    if let Some(refinement) = &facts.refinement {
+                        let (count, solver) = (refinement.proved.len(), &refinement.solver);
+                        writeln!(out, "{DIM}  depends on {count} proofs by {solver}{RESET}")?;
+                    }
                     if !program.unreached.is_empty() {
                         let slots = ranges(&program.unreached);
                         writeln!(out, "{DIM}  never executed: instructions {slots}{RESET}")?;
@@ -180,6 +185,9 @@ pub(crate) fn rejection_text(rejection: &Rejection) -> String {
     line("\n  known:  ", &rejection.known);
     if !rejection.state.is_empty() {
         line("\n  ", &format!("{DIM}state:  {}{RESET}", rejection.state));
+    }
+    if let Some(refuted) = &rejection.refuted {
+        line("\n  solver: ", &refuted.to_string());
     }
     line("\n", "");
     text
@@ -303,6 +311,42 @@ struct JsonFacts {
     peak_states: usize,
     helpers: Vec<String>,
     needs_cpu: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refinement: Option<JsonRefinement>,
+}
+
+/// What the verdict needed a solver for.
+#[derive(Serialize)]
+struct JsonRefinement {
+    solver: String,
+    proved: Vec<JsonProved>,
+}
+
+#[derive(Serialize)]
+struct JsonProved {
+    slot: u32,
+    fact: String,
+}
+
+/// What a solver said.
+#[derive(Serialize)]
+struct JsonRefuted<'a> {
+    solver: &'a str,
+    fact: &'a str,
+    /// `refuted` or `unknown`.
+    answer: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'a str>,
+    /// A run in which the fact does not hold: what the program is given, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    inputs: Vec<JsonInput>,
+}
+
+#[derive(Serialize)]
+struct JsonInput {
+    slot: u32,
+    origin: String,
+    value: u64,
 }
 
 #[derive(Serialize)]
@@ -318,6 +362,8 @@ struct JsonRejection<'a> {
     state: &'a str,
     errno: &'static str,
     kernel_log: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refuted: Option<JsonRefuted<'a>>,
 }
 
 #[derive(Serialize)]
@@ -383,6 +429,16 @@ impl JsonFacts {
             peak_states: facts.cost.peak_states,
             helpers: facts.helpers.iter().map(name).collect(),
             needs_cpu: facts.needs_cpu,
+            refinement: facts.refinement.as_ref().map(|refinement| {
+                let proved = refinement.proved.iter().map(|(slot, fact)| JsonProved {
+                    slot: *slot,
+                    fact: fact.clone(),
+                });
+                JsonRefinement {
+                    solver: refinement.solver.clone(),
+                    proved: proved.collect(),
+                }
+            }),
         }
     }
 }
@@ -406,6 +462,31 @@ impl<'a> From<&'a Rejection> for JsonRejection<'a> {
             state: &rejection.state,
             errno: rejection.errno().name(),
             kernel_log: rejection.kernel_log(),
+            refuted: rejection.refuted.as_ref().map(JsonRefuted::from),
+        }
+    }
+}
+
+impl<'a> From<&'a Refuted> for JsonRefuted<'a> {
+    fn from(refuted: &'a Refuted) -> Self {
+        let (answer, why, witness) = match &refuted.answer {
+            Answer::Refuted(witness) => ("refuted", None, Some(witness)),
+            Answer::Unknown(why) => ("unknown", Some(why.as_str()), None),
+            Answer::Proved => ("proved", None, None),
+        };
+        let inputs = witness.iter().flat_map(|witness| &witness.inputs);
+        Self {
+            solver: &refuted.solver,
+            fact: &refuted.fact,
+            answer,
+            why,
+            inputs: inputs
+                .map(|input| JsonInput {
+                    slot: input.slot,
+                    origin: input.origin.to_string(),
+                    value: input.value,
+                })
+                .collect(),
         }
     }
 }

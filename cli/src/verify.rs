@@ -2,6 +2,7 @@
 
 mod guess;
 mod judge;
+mod refine;
 mod table;
 mod vectors;
 mod walk;
@@ -51,6 +52,10 @@ pub(crate) struct Args {
     /// Print the log that the kernel's verifier would end with, too.
     #[arg(long)]
     log: bool,
+    /// Ask z3 where a check fails: what it proves is assumed, and what it refutes has an example. The
+    /// verdict says so. Needs a bpftime that was built with the feature `smt`.
+    #[arg(long)]
+    smt: bool,
 }
 
 /// Whose rules apply.
@@ -120,18 +125,19 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.target == Target::Linux {
         options.kernel_types = Some(Arc::new(types.clone()));
     }
+    let judge = refine::Judge::new(&options, args.smt)?;
     if !args.vectors.is_empty() {
         if format != Format::Jsonl {
             anyhow::bail!("vectors are judged with --format jsonl only");
         }
-        return Ok(vectors::run(&args.vectors, &types, &options)?.into());
+        return Ok(vectors::run(&args.vectors, &types, &judge)?.into());
     }
     let found = walk::files(&args.files);
     let progress = progress(found.len() as u64);
     let mut reports: Vec<FileReport> = Vec::with_capacity(found.len());
     for found in &found {
         progress.set_message(found.path.display().to_string());
-        reports.push(judge::file(found, &environment, &args.selection, &options));
+        reports.push(judge::file(found, &environment, &args.selection, &judge));
         progress.inc(1);
     }
     progress.finish_and_clear();

@@ -4,7 +4,7 @@ use core::fmt;
 
 use bpftime_isa::LineInfo;
 
-use crate::refine::{Answer, Refuted};
+use crate::refine::Refuted;
 
 macro_rules! codes {
     ($($variant:ident = $text:expr, $title:expr;)*) => {
@@ -194,17 +194,7 @@ impl fmt::Display for Rejection {
             writeln!(f, "  state:  {}", self.state)?;
         }
         if let Some(refuted) = &self.refuted {
-            let (fact, solver) = (&refuted.fact, &refuted.solver);
-            match &refuted.answer {
-                Answer::Refuted(witness) => {
-                    writeln!(
-                        f,
-                        "  solver: not always so that {fact} ({solver}), as with {witness}"
-                    )?;
-                }
-                Answer::Unknown(why) => writeln!(f, "  solver: not proved ({solver}): {why}")?,
-                Answer::Proved => {}
-            }
+            writeln!(f, "  solver: {refuted}")?;
         }
         Ok(())
     }

@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use bpftime_isa::ProgType;
 use bpftime_loader::{Environment, UnverifiedProgram};
-use bpftime_verifier::{Options, VerifiedProgram};
+use bpftime_verifier::VerifiedProgram;
 
 use super::guess;
+use super::refine::Judge;
 use super::walk::Found;
 use crate::MEMORY;
 use crate::report::{FileReport, Measured, ProgramReport, TypeFrom, Verdict};
@@ -17,7 +18,7 @@ pub(super) fn file(
     found: &Found,
     environment: &Environment,
     selection: &Selection,
-    options: &Options,
+    rules: &Judge<'_>,
 ) -> FileReport {
     let mut report = FileReport {
         file: found.path.display().to_string(),
@@ -55,7 +56,7 @@ pub(super) fn file(
             .into_programs()
             .into_iter()
             .filter(|program| selection.takes(&program.name, &program.section))
-            .map(|program| judge(program, found, selection, options)),
+            .map(|program| judge(program, found, selection, rules)),
     );
     if let (true, Some(wanted)) = (report.programs.is_empty(), &selection.program) {
         // In a folder, files without the program are not of interest.
@@ -79,7 +80,7 @@ fn judge(
     program: UnverifiedProgram,
     found: &Found,
     selection: &Selection,
-    options: &Options,
+    rules: &Judge<'_>,
 ) -> ProgramReport {
     let mut program = program.into_program();
     let mut type_from = TypeFrom::Section;
@@ -110,7 +111,7 @@ fn judge(
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();
     let start = Instant::now();
-    let judged = bpftime_verifier::verify(program, options);
+    let judged = rules.verify(program);
     report.measured = Measured {
         time: start.elapsed(),
         memory: MEMORY.peak_usage().saturating_sub(before),

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use bpftime_loader::TargetTypes;
 use bpftime_loader::vectors::{self, Expected, Vector};
-use bpftime_verifier::{Code, Options};
+use bpftime_verifier::Code;
 use serde::Serialize;
 
+use super::refine::Judge;
 use crate::exit::{Exit, Unreadable};
 use crate::report;
 
@@ -40,11 +41,11 @@ struct Counts {
 pub(super) fn run(
     files: &[PathBuf],
     types: &TargetTypes,
-    options: &Options,
+    rules: &Judge<'_>,
 ) -> anyhow::Result<Exit> {
     let mut counts = Counts::default();
     for file in files {
-        judge_file(file, types, options, &mut counts)?;
+        judge_file(file, types, rules, &mut counts)?;
     }
     let [accepted, rejected] = counts.agreed;
     let total = accepted + rejected + counts.unsound + counts.missed + counts.unknown;
@@ -66,7 +67,7 @@ pub(super) fn run(
 fn judge_file(
     path: &Path,
     types: &TargetTypes,
-    options: &Options,
+    rules: &Judge<'_>,
     counts: &mut Counts,
 ) -> anyhow::Result<()> {
     let vectors = vectors::read(path)
@@ -78,7 +79,7 @@ fn judge_file(
             types.describe(program);
         }
         let (file, name, expected) = (vector.file.clone(), vector.name.clone(), vector.expected);
-        let (verdict, code, message) = judge(vector, options, counts);
+        let (verdict, code, message) = judge(vector, rules, counts);
         let expected_accepted = expected.map(|expected| expected == Expected::Accepted);
         let accepted = verdict == "accepted";
         match expected_accepted {
@@ -106,7 +107,7 @@ fn word(accepted: bool) -> &'static str {
 
 fn judge(
     vector: Vector,
-    options: &Options,
+    rules: &Judge<'_>,
     counts: &mut Counts,
 ) -> (&'static str, Option<&'static str>, String) {
     let program = match vector.program {
@@ -116,7 +117,7 @@ fn judge(
             return ("unsupported", None, why.to_string());
         }
     };
-    let Err(rejection) = bpftime_verifier::verify(program, options) else {
+    let Err(rejection) = rules.verify(program) else {
         return ("accepted", None, String::new());
     };
     let verdict = if rejection.code == Code::ProgramType {

@@ -273,3 +273,20 @@ pub struct Refuted {
     /// Its answer.
     pub answer: Answer,
 }
+
+impl fmt::Display for Refuted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            solver,
+            fact,
+            answer,
+        } = self;
+        match answer {
+            Answer::Refuted(witness) => {
+                write!(f, "it is not so that {fact} ({solver}): {witness}")
+            }
+            Answer::Unknown(why) => write!(f, "not proved ({solver}): {why}"),
+            Answer::Proved => write!(f, "{fact} ({solver})"),
+        }
+    }
+}
