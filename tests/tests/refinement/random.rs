@@ -87,6 +87,11 @@ fn operation(random: &mut Random, out: &mut Vec<String>) {
 /// numbers of its context.
 pub(crate) fn program(random: &mut Random) -> String {
     let mut body = Vec::new();
+    let (by, bound) = (random.of(&NUMBERS), random.below(40));
+    let of_two = random.below(2) == 0;
+    if of_two {
+        one_of_two(&mut body, by, bound);
+    }
     for _ in 0..random.below(7) {
         operation(random, &mut body);
         if random.below(4) == 0 {
@@ -102,6 +107,15 @@ pub(crate) fn program(random: &mut Random) -> String {
             body.push(format!("if {a} {cond} {b} goto {away}"));
             body.push(format!("{} += {}", random.of(&NUMBERS), random.below(20)));
         }
+    }
+    if of_two {
+        let again = if random.below(3) == 0 {
+            random.of(&NUMBERS)
+        } else {
+            by
+        };
+        let bound = bound + random.below(3) - random.below(2).min(bound);
+        use_of_two(&mut body, again, bound);
     }
     let (a, b) = (random.of(&NUMBERS), random.of(&NUMBERS));
     let limit = 20 + random.below(40);
@@ -153,6 +167,27 @@ pub(crate) fn program(random: &mut Random) -> String {
     }
     text.push_str("r0 = 0\nexit\n");
     text
+}
+
+/// Stores a pointer to the map's value, or to the stack if a number is above a bound.
+fn one_of_two(body: &mut Vec<String>, number: &str, bound: u64) {
+    body.extend([
+        "r2 = r6".to_owned(),
+        format!("if {number} <= {bound} goto +2"),
+        "r2 = r10".to_owned(),
+        "r2 += -40".to_owned(),
+        "*(u64 *)(r10 - 24) = r2".to_owned(),
+    ]);
+}
+
+/// Uses what [`one_of_two`] stored in a way that only the map's value allows, if a number is not
+/// above a bound.
+fn use_of_two(body: &mut Vec<String>, number: &str, bound: u64) {
+    body.extend([
+        format!("if {number} > {bound} goto +2"),
+        "r2 = *(u64 *)(r10 - 24)".to_owned(),
+        "*(u8 *)(r2 + 44) = 1".to_owned(),
+    ]);
 }
 
 /// The access at an offset that was compared, if one is as it was.

@@ -74,7 +74,12 @@ impl Z3Refiner {
             })
     }
 
-    fn ask(&mut self, query: &Query<'_>, window: &Window, fact: &Fact) -> Result<Answer, String> {
+    fn ask(
+        &mut self,
+        query: &Query<'_>,
+        window: &Window,
+        facts: &[Fact],
+    ) -> Result<Answer, String> {
         let encoded = encode(query, window, self.limits.instructions).map_err(|why| why.0)?;
         let Some(known) = covered::holds(&encoded.state, query.state) else {
             return Err("the encoding does not fit what is known of a register".to_owned());
@@ -92,7 +97,9 @@ impl Z3Refiner {
         }
         solver.assert(&encoded.reached);
         solver.assert(&known);
-        solver.assert(claim::holds(&encoded.state, fact).not());
+        for fact in facts {
+            solver.assert(claim::holds(&encoded.state, fact).not());
+        }
         match solver.check() {
             SatResult::Unsat => Ok(Answer::Proved),
             SatResult::Unknown => Err(format!(
@@ -140,11 +147,11 @@ impl Refiner for Z3Refiner {
         found
     }
 
-    fn prove(&mut self, query: &Query<'_>, fact: &Fact) -> Answer {
+    fn prove(&mut self, query: &Query<'_>, facts: &[Fact]) -> Answer {
         let mut why = "what came before is not known".to_owned();
         let windows: Vec<_> = self.windows(query).collect();
         for window in windows {
-            match window.and_then(|window| self.ask(query, &window, fact)) {
+            match window.and_then(|window| self.ask(query, &window, facts)) {
                 Ok(answer) => return answer,
                 Err(reason) => why = reason,
             }

@@ -72,6 +72,18 @@ pub enum Fact {
     },
 }
 
+impl Fact {
+    /// The register that it tells of.
+    pub fn reg(&self) -> Option<Reg> {
+        match *self {
+            Self::Unreachable => None,
+            Self::Number { reg, .. } | Self::Pointer { reg, .. } | Self::InPacket { reg, .. } => {
+                Some(reg)
+            }
+        }
+    }
+}
+
 impl fmt::Display for Fact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -250,8 +262,8 @@ pub trait Refiner {
     /// offset if there is one only; no more than a hint which facts are worth asking for.
     fn kinds(&mut self, query: &Query<'_>, reg: Reg) -> Vec<(Kind, Option<i64>)>;
 
-    /// Whether the fact holds in all runs that come to the instruction through the point.
-    fn prove(&mut self, query: &Query<'_>, fact: &Fact) -> Answer;
+    /// Whether in all runs that come to the instruction through the point one of the facts holds.
+    fn prove(&mut self, query: &Query<'_>, facts: &[Fact]) -> Answer;
 }
 
 /// What refinement did for an accepted program.

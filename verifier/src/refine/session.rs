@@ -11,7 +11,7 @@ use crate::cfg::Cfg;
 use crate::check::check;
 use crate::domain::lineage::Lineage;
 use crate::domain::state::State;
-use crate::domain::value::Id;
+use crate::domain::value::{Id, Kind};
 use crate::env::Env;
 use bpftime_isa::Decoded;
 
@@ -70,7 +70,7 @@ impl<'a> Session<'a> {
         last_id: &mut Id,
     ) -> Refined {
         let mut asked: Vec<Fact> = Vec::new();
-        let mut refuted: Option<Refuted> = None;
+        let mut failed: Vec<(Fact, Answer)> = Vec::new();
         let point = state.lineage.point().unwrap_or_default();
         let slot = code.get(index).map_or(0, |decoded| decoded.slot);
         while asked.len() < MOST_QUESTIONS {
@@ -85,20 +85,22 @@ impl<'a> Session<'a> {
             };
             let refiner = &mut *self.refiner;
             let facts = wanted(env, state, assertion, &mut |reg| refiner.kinds(&query, reg));
-            let seen = matches!(
-                &refuted,
-                Some(Refuted {
-                    answer: Answer::Refuted(_),
-                    ..
-                })
-            );
+            let is_refuted = |(_, answer): &(Fact, Answer)| matches!(answer, Answer::Refuted(_));
+            let comes_here = failed.iter().any(is_refuted);
             let fact = facts
                 .into_iter()
-                .chain((!seen).then_some(Fact::Unreachable))
+                .chain((!comes_here).then_some(Fact::Unreachable))
                 .find(|fact| !asked.contains(fact));
-            let Some(fact) = fact else { break };
+            let Some(fact) = fact else {
+                let (fact, answer) = refutation(refiner, &query, failed);
+                return Refined::Fails(Refuted {
+                    solver: refiner.solver(),
+                    fact: fact.map_or_else(String::new, |fact| fact.to_string()),
+                    answer,
+                });
+            };
             asked.push(fact);
-            match self.refiner.prove(&query, &fact) {
+            match refiner.prove(&query, &[fact]) {
                 Answer::Proved => {
                     self.proved.insert((slot, fact.to_string()));
                     if !assume(state, &fact, last_id) {
@@ -108,30 +110,52 @@ impl<'a> Session<'a> {
                         return Refined::Passes;
                     }
                 }
-                answer => {
-                    // That runs come here says nothing against a fact that is not decided.
-                    let better = match &refuted {
-                        None => true,
-                        Some(before) => {
-                            fact != Fact::Unreachable
-                                && matches!(answer, Answer::Refuted(_))
-                                && !matches!(before.answer, Answer::Refuted(_))
-                        }
-                    };
-                    if better {
-                        refuted = Some(Refuted {
-                            solver: self.refiner.solver(),
-                            fact: fact.to_string(),
-                            answer,
-                        });
-                    }
-                }
+                answer => failed.push((fact, answer)),
             }
         }
-        Refined::Fails(refuted.unwrap_or_else(|| Refuted {
+        Refined::Fails(Refuted {
             solver: self.refiner.solver(),
             fact: String::new(),
-            answer: Answer::Unknown("no fact that would help is known".to_owned()),
-        }))
+            answer: Answer::Unknown(format!("not proved with {MOST_QUESTIONS} questions")),
+        })
+    }
+}
+
+/// What to say of facts that were not proved. That runs come to the instruction says nothing
+/// against a fact that is not decided, and nothing against one of several kinds that a register
+/// may have on different paths.
+fn refutation(
+    refiner: &mut dyn Refiner,
+    query: &Query<'_>,
+    failed: Vec<(Fact, Answer)>,
+) -> (Option<Fact>, Answer) {
+    let wanted = |fact: &Fact| *fact != Fact::Unreachable;
+    let undecided = |fact: &Fact| {
+        let kind = fact.reg().map(|reg| query.state.reg(reg).kind);
+        matches!(kind, Some(Kind::Any | Kind::Uninit))
+    };
+    let either: Vec<Fact> = failed
+        .iter()
+        .map(|(fact, _)| *fact)
+        .filter(|fact| wanted(fact) && undecided(fact))
+        .collect();
+    if let [first, _, ..] = either.as_slice()
+        && either.iter().all(|fact| fact.reg() == first.reg())
+    {
+        let answer = match refiner.prove(query, &either) {
+            Answer::Proved => Answer::Unknown("it is not the same on all paths".to_owned()),
+            answer => answer,
+        };
+        return (Some(*first), answer);
+    }
+    let is_refuted =
+        |(fact, answer): &(Fact, Answer)| wanted(fact) && matches!(answer, Answer::Refuted(_));
+    let position = failed.iter().position(is_refuted).unwrap_or(0);
+    match failed.into_iter().nth(position) {
+        Some((fact, answer)) => (Some(fact), answer),
+        None => (
+            None,
+            Answer::Unknown("no fact that would help is known".to_owned()),
+        ),
     }
 }
