@@ -20,14 +20,17 @@ fn exit_codes_tell_the_worst() {
     };
     let bad = compile(directory.path(), "bad", &format!("{HEADERS}{BAD}")).unwrap();
     let text = directory.path().join("good.c");
-    let [good, bad, text] = [&good, &bad, &text].map(|path| path.to_str().unwrap());
+    let empty = directory.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let [good, bad, text, empty] = [&good, &bad, &text, &empty].map(|path| path.to_str().unwrap());
     for (files, code) in [
         (&[good][..], 0),
         (&[bad], 1),
         (&[good, bad], 1),
         (&[text], 2),
         (&["/no/such/file"], 2),
-        (&["/"], 2),
+        (&[empty], 2),
+        (&[good, empty], 2),
         (&[bad, text, good], 2),
         (&[good, "--program", "nobody"], 2),
         (&[good, "--program", "good"], 0),

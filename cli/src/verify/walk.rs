@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-/// A file to judge, or a folder that could not be listed.
+/// A file to judge, or a folder in which there is none or that could not be listed.
 pub(super) struct Found {
     pub(super) path: PathBuf,
     /// It was not named, but found in a folder that was.
@@ -21,6 +21,13 @@ pub(super) fn files(paths: &[PathBuf]) -> Vec<Found> {
     for path in paths {
         if path.is_dir() {
             let mut found = below(path);
+            if found.is_empty() {
+                found.push(Found {
+                    path: path.clone(),
+                    in_folder: true,
+                    error: Some(format!("there are no BPF objects below {}", path.display())),
+                });
+            }
             found.sort_by(|a, b| a.path.cmp(&b.path));
             all.append(&mut found);
         } else {
