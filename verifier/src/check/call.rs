@@ -59,6 +59,10 @@ pub(super) fn helper(env: &Env<'_>, state: &State, id: u32) -> Result<(), Failur
             "tail_call is only allowed in functions that return 'int'",
         ));
     }
+    if id == TAIL_CALL {
+        // The program that it goes on with need not come back, and none leaves the sections for it.
+        map_field::leavable(state, "tail_call")?;
+    }
     if id == TAIL_CALL
         && let Some(held) = state.references.first()
     {
