@@ -263,7 +263,10 @@ impl Pass<'_> {
             | Instruction::StoreRelease {
                 base, off, size, ..
             } => match regs[base.index()] {
-                Held::Frame(at) => (0, inside(at + i64::from(off), size.bytes().into())),
+                Held::Frame(at) => (
+                    0,
+                    inside(at.saturating_add(off.into()), size.bytes().into()),
+                ),
                 _ => (0, 0),
             },
             Instruction::Atomic { base, off, .. } => (reads(regs[base.index()], off.into(), 8), 0),

@@ -139,7 +139,8 @@ impl Iterators {
                 continue;
             };
             let place = first.get(at).copied().flatten();
-            let place = place.and_then(|offset| usize::try_from(SIZE as i64 + offset).ok());
+            let place = place.and_then(|offset| (SIZE as i64).checked_add(offset));
+            let place = place.and_then(|place| usize::try_from(place).ok());
             match env.kfunc(id, btf_idx).map(|proto| proto.effect) {
                 Some(KfuncEffect::IteratorNext) => {
                     found.next.extend(place.map(|place| (node, place)));
