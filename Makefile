@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
 
-.PHONY: demo test bench bench-verifier corpus build examples lint clean
+.PHONY: demo test bench bench-verifier corpus proofs build examples lint clean
 
 ## demo: builds all, then counts malloc in two live processes with an unmodified libbpf tool
 demo:
@@ -50,9 +50,15 @@ ifdef BPFTIME_SAMPLES
 	cargo test --release -p bpftime-tests --test samples --test runs -- --nocapture
 endif
 ifdef CORPUS
+	CORPUS="$(CORPUS)" cargo test --release -p bpftime-tests --test runs objects -- --nocapture
 	cargo build --release -p bpftime-cli
 	scripts/corpus.sh "$(CORPUS)" target/release/bpftime
 endif
+
+## proofs: z3 proofs of the verifier's scalar domains, and what is not proved, as a table
+proofs:
+	scripts/install-deps.sh --test
+	cargo run --release -p bpftime-proofs --bin prove
 
 ## build: the bpftime command and the examples
 build:

@@ -111,6 +111,10 @@ pub(crate) fn run(verified: &VerifiedProgram, runs: usize, seed: u64) -> Report 
             Err(trap) if matches!(trap.reason, TrapReason::BudgetSpent { .. }) => facts
                 .max_insns
                 .map(|most| format!("more than the {most} instructions of the analysis")),
+            Err(trap) if matches!(trap.reason, TrapReason::Unsupported(_)) => {
+                report.missing = Some(trap.reason.to_string());
+                None
+            }
             Err(trap) => Some(trap.reason.to_string()),
         };
         let compared = std::mem::take(&mut world.compared);

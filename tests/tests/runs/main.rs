@@ -17,9 +17,10 @@ mod tape;
 mod world;
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use bpftime_isa::{MapDef, MapType, ProgType, Program, asm};
-use bpftime_loader::vectors;
+use bpftime_loader::{Object, vectors};
 use bpftime_tests::{paths, samples};
 use bpftime_verifier::{Options, VerifiedProgram, verify};
 
@@ -138,6 +139,56 @@ fn kernel_tests_run_without_a_trap() {
             }
             if let Ok(verified) = verify(program, &options) {
                 table.add(&title, &verified, inputs(300));
+            }
+        }
+    }
+    table.finish();
+}
+
+/// Objects below a folder, in order.
+fn objects(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder").flatten() {
+            let path = entry.path();
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => folders.push(path),
+                _ if path.extension().is_some_and(|it| it == "o") => found.push(path),
+                _ => {}
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn objects_run_without_a_trap() {
+    let Some(folder) = std::env::var_os("CORPUS").map(PathBuf::from) else {
+        eprintln!("skipped: no objects (set CORPUS to a folder of some)");
+        return;
+    };
+    let options = Options::linux();
+    let mut table = Table::default();
+    for path in objects(&folder) {
+        let name = path
+            .strip_prefix(&folder)
+            .unwrap_or(&path)
+            .display()
+            .to_string();
+        let bytes = std::fs::read(&path).expect("an object");
+        let Ok(object) = Object::parse(&bytes) else {
+            continue;
+        };
+        for program in object.into_programs() {
+            let program = program.into_program();
+            let title = format!("{name} {}", program.name);
+            if program.prog_type == ProgType::Unspec || !wanted(&title) {
+                continue;
+            }
+            if let Ok(verified) = verify(program, &options) {
+                table.add(&title, &verified, inputs(1000));
             }
         }
     }
