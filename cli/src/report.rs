@@ -79,7 +79,7 @@ pub(crate) struct Measured {
 
 /// The verdict of a program.
 pub(crate) enum Verdict {
-    Accepted(Facts),
+    Accepted(Box<Facts>),
     Rejected(Box<Rejection>),
     /// It cannot be judged, and why.
     Unreadable(String),

@@ -119,7 +119,7 @@ fn judge(
     report.verdict = match judged {
         Ok(verified) => {
             report.unreached = unreached(&verified);
-            Verdict::Accepted(verified.facts().clone())
+            Verdict::Accepted(Box::new(verified.facts().clone()))
         }
         Err(rejection) => Verdict::Rejected(rejection),
     };

@@ -56,7 +56,7 @@ pub(super) fn write_csv(
 
 fn row(file: &str, program: &ProgramReport) -> [String; COLUMNS.len()] {
     let facts = match &program.verdict {
-        Verdict::Accepted(facts) => Some(facts),
+        Verdict::Accepted(facts) => Some(&**facts),
         _ => None,
     };
     let of_facts = |number: fn(&Facts) -> String| facts.map(number).unwrap_or_default();
