@@ -1,9 +1,15 @@
 //! What must hold before an instruction, as data.
 //!
-//! [`assertions`] extracts it from the instruction alone; `check` judges it on a state;
+//! [`Assertions`] extracts it from the instructions alone; `check` judges it on a state;
 //! `transfer` relies on it.
 
-use bpftime_isa::{AluOp, AtomicOp, CallTarget, Imm64, Instruction, Operand, Reg, Size, Width};
+use std::ops::Range;
+
+use bpftime_isa::{
+    AluOp, AtomicOp, CallTarget, Decoded, Imm64, Instruction, Operand, Reg, Size, Width,
+};
+
+use crate::structure::Index;
 
 /// How memory is accessed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,8 +98,42 @@ pub(crate) enum Assertion {
     Unsupported(&'static str),
 }
 
+/// What must hold before the instructions of a program, one after the other.
+pub(crate) struct Assertions {
+    all: Vec<Assertion>,
+    /// For each instruction, where its own begin.
+    first: Vec<u32>,
+}
+
+impl Assertions {
+    pub(crate) fn of(code: &[Decoded]) -> Self {
+        let mut all = Vec::new();
+        let mut first = Vec::with_capacity(code.len() + 1);
+        for decoded in code {
+            first.push(all.len() as u32);
+            all.extend(assertions(&decoded.insn));
+        }
+        first.push(all.len() as u32);
+        Self { all, first }
+    }
+
+    /// Places of the assertions of an instruction.
+    pub(crate) fn of_instruction(&self, index: Index) -> Range<u32> {
+        let at = index as usize;
+        match self.first.get(at..at + 2) {
+            Some([first, end]) => *first..*end,
+            _ => 0..0,
+        }
+    }
+
+    /// The assertion at a place.
+    pub(crate) fn get(&self, place: u32) -> Option<Assertion> {
+        self.all.get(place as usize).copied()
+    }
+}
+
 /// What must hold before the instruction, in the order in which it is to be checked.
-pub(crate) fn assertions(insn: &Instruction) -> Vec<Assertion> {
+fn assertions(insn: &Instruction) -> Vec<Assertion> {
     use Assertion as A;
     match *insn {
         Instruction::Alu {

@@ -8,7 +8,7 @@ mod carry;
 use bpftime_isa::Decoded;
 use petgraph::graph::NodeIndex;
 
-use crate::assertion::{Assertion, assertions};
+use crate::assertion::Assertions;
 use crate::budget::Effort;
 use crate::cfg::Cfg;
 use crate::check::Failure;
@@ -46,7 +46,7 @@ pub(crate) struct Engine<'a> {
     cfg: &'a Cfg,
     live: &'a [RegSet],
     live_stack: &'a [Units],
-    assertions: Vec<Vec<Assertion>>,
+    assertions: Assertions,
     /// For each node, why the loop that it heads ends.
     endings: &'a [Ending],
     /// For each node, whether states from several places meet there.
@@ -102,7 +102,7 @@ impl<'a> Engine<'a> {
             cfg,
             live,
             live_stack,
-            assertions: code.iter().map(|d| assertions(&d.insn)).collect(),
+            assertions: Assertions::of(code),
             endings,
             meets,
             notes: Notes::default(),

@@ -10,6 +10,8 @@
 //! are overwritten. A pointer into the frame that is handed to a function or kept in memory, or
 //! whose offset is not known, may read all of the frame.
 
+use std::collections::HashMap;
+
 use bpftime_isa::{
     AluOp, ArgType, CallTarget, Decoded, Imm64, Instruction, MapDef, Operand, Reg, Width, helper,
 };
@@ -27,11 +29,11 @@ enum Held {
     /// Anything but a pointer into this frame.
     Other,
     /// A number.
-    Constant(i64),
+    Constant(i32),
     /// A map by index.
     Map(u32),
     /// A pointer into this frame, by offset from `r10`.
-    Frame(i64),
+    Frame(i32),
     /// Possibly a pointer into this frame.
     FrameSomewhere,
 }
@@ -54,35 +56,24 @@ impl Held {
 
 type Registers = [Held; 11];
 
-/// For each instruction, the units of its function's frame that may be read from there on; and the
-/// offset from `r10` that `r1` has before it, where that is known.
+/// For each instruction, the units of its function's frame that may be read from there on; and for
+/// calls, the offset from `r10` that `r1` has before it, where that is known.
 pub(crate) fn live_stack(
     code: &[Decoded],
     structure: &Structure,
     maps: &[MapDef],
-) -> (Vec<Units>, Vec<Option<i64>>) {
+) -> (Vec<Units>, HashMap<Index, i64>) {
     let mut live = vec![0; code.len()];
-    let mut first = vec![None; code.len()];
+    let mut first = HashMap::new();
     for function in &structure.functions {
-        let mut pass = Pass {
-            code,
-            structure,
-            maps,
-            function: *function,
-            kept: false,
-        };
+        let mut pass = Pass::new(code, structure, maps, *function);
         let mut held = pass.forwards();
         if pass.kept {
             // Now loads may give pointers into the frame.
             held = pass.forwards();
         }
-        pass.backwards(&held, &mut live);
-        for (place, held) in first[function.first as usize..].iter_mut().zip(&held) {
-            *place = match held.as_ref().map(|regs| regs[Reg::R1.index()]) {
-                Some(Held::Frame(offset)) => Some(offset),
-                _ => None,
-            };
-        }
+        let effects = pass.effects(&held, &mut first);
+        pass.backwards(&effects, &mut live);
     }
     (live, first)
 }
@@ -92,6 +83,8 @@ struct Pass<'a> {
     structure: &'a Structure,
     maps: &'a [MapDef],
     function: Function,
+    /// First instructions of the runs that are entered at their first only, ascending.
+    starts: Vec<Index>,
     /// Whether a pointer into the frame is kept in memory somewhere.
     kept: bool,
 }
@@ -101,24 +94,57 @@ fn falls_through(insn: &Instruction) -> bool {
     !matches!(insn, Instruction::Exit | Instruction::Jump { .. })
 }
 
-impl Pass<'_> {
-    /// What registers hold before each instruction of the function; nothing if it is not reached.
+impl<'a> Pass<'a> {
+    fn new(
+        code: &'a [Decoded],
+        structure: &'a Structure,
+        maps: &'a [MapDef],
+        function: Function,
+    ) -> Self {
+        let mut starts = vec![function.first];
+        for index in function.first..function.end {
+            let target = structure.jump_target(code, index);
+            if target.is_some() || !falls_through(&code[index as usize].insn) {
+                starts.extend(target);
+                starts.extend((index + 1 < function.end).then_some(index + 1));
+            }
+        }
+        starts.sort_unstable();
+        starts.dedup();
+        Self {
+            code,
+            structure,
+            maps,
+            function,
+            starts,
+            kept: false,
+        }
+    }
+
+    /// What registers hold before each run of instructions; nothing if it is not reached.
     fn forwards(&mut self) -> Vec<Option<Registers>> {
-        let Function { first, end } = self.function;
-        let mut held: Vec<Option<Registers>> = vec![None; (end - first) as usize];
+        let mut held: Vec<Option<Registers>> = vec![None; self.starts.len()];
         let mut entry = [Held::Other; 11];
         entry[Reg::R10.index()] = Held::Frame(0);
-        held[0] = Some(entry);
-        let mut work = vec![first];
-        while let Some(index) = work.pop() {
-            let at = (index - first) as usize;
-            let Some(mut after) = held[at] else { continue };
-            let insn = &self.code[index as usize].insn;
-            self.step(insn, &mut after);
-            let next = falls_through(insn).then_some(index + 1);
-            let target = self.structure.jump_target(self.code, index);
+        if let Some(place) = held.first_mut() {
+            *place = Some(entry);
+        }
+        let mut work = vec![0];
+        while let Some(run) = work.pop() {
+            let Some(mut after) = held.get(run).copied().flatten() else {
+                continue;
+            };
+            let (first, end) = self.run(run);
+            for index in first..end {
+                self.step(&self.code[index as usize].insn, &mut after);
+            }
+            let last = end - 1;
+            let falls = falls_through(&self.code[last as usize].insn);
+            let next = (falls && end < self.function.end).then_some(run + 1);
+            let target = self.structure.jump_target(self.code, last);
+            let target = target.and_then(|target| self.starts.binary_search(&target).ok());
             for to in next.into_iter().chain(target) {
-                let Some(place) = held.get_mut((to - first) as usize) else {
+                let Some(place) = held.get_mut(to) else {
                     continue;
                 };
                 let joined = match place {
@@ -134,10 +160,41 @@ impl Pass<'_> {
         held
     }
 
+    /// First instruction of a run, and one past its last.
+    fn run(&self, run: usize) -> (Index, Index) {
+        let end = self.starts.get(run + 1).copied();
+        (self.starts[run], end.unwrap_or(self.function.end))
+    }
+
+    /// For each instruction of the function, units that it reads, and those that it overwrites.
+    fn effects(
+        &mut self,
+        held: &[Option<Registers>],
+        first: &mut HashMap<Index, i64>,
+    ) -> Vec<(Units, Units)> {
+        let mut effects = Vec::with_capacity((self.function.end - self.function.first) as usize);
+        for (run, before) in held.iter().enumerate() {
+            let (start, end) = self.run(run);
+            let Some(mut regs) = *before else {
+                effects.extend((start..end).map(|_| (0, 0)));
+                continue;
+            };
+            for index in start..end {
+                let insn = &self.code[index as usize].insn;
+                effects.push(self.effect(insn, &regs));
+                if let (Instruction::Call(_), Held::Frame(offset)) = (insn, regs[Reg::R1.index()]) {
+                    first.insert(index, offset.into());
+                }
+                self.step(insn, &mut regs);
+            }
+        }
+        effects
+    }
+
     fn step(&mut self, insn: &Instruction, regs: &mut Registers) {
         let operand = |regs: &Registers, operand: Operand| match operand {
             Operand::Reg(reg) => regs[reg.index()],
-            Operand::Imm(imm) => Held::Constant(imm.into()),
+            Operand::Imm(imm) => Held::Constant(imm),
         };
         match *insn {
             Instruction::Alu {
@@ -158,7 +215,9 @@ impl Pass<'_> {
             }
             Instruction::LoadImm64 { dst, value } => {
                 regs[dst.index()] = match value {
-                    Imm64::Value(number) => Held::Constant(number as i64),
+                    Imm64::Value(number) => {
+                        i32::try_from(number as i64).map_or(Held::Other, Held::Constant)
+                    }
                     Imm64::MapIdx(map) => Held::Map(map),
                     _ => Held::Other,
                 };
@@ -202,7 +261,7 @@ impl Pass<'_> {
         }
     }
 
-    fn backwards(&self, held: &[Option<Registers>], live: &mut [Units]) {
+    fn backwards(&self, effects: &[(Units, Units)], live: &mut [Units]) {
         let Function { first, end } = self.function;
         let mut sources: Vec<Vec<Index>> = vec![Vec::new(); (end - first) as usize];
         for index in first..end {
@@ -210,12 +269,6 @@ impl Pass<'_> {
                 sources[(target - first) as usize].push(index);
             }
         }
-        let effects: Vec<(Units, Units)> = (first..end)
-            .map(|index| match &held[(index - first) as usize] {
-                Some(regs) => self.effect(&self.code[index as usize].insn, regs),
-                None => (0, 0),
-            })
-            .collect();
         let mut work: Vec<Index> = (first..end).collect();
         let mut queued = vec![true; (end - first) as usize];
         while let Some(index) = work.pop() {
@@ -265,7 +318,7 @@ impl Pass<'_> {
             } => match regs[base.index()] {
                 Held::Frame(at) => (
                     0,
-                    inside(at.saturating_add(off.into()), size.bytes().into()),
+                    inside(i64::from(at) + i64::from(off), size.bytes().into()),
                 ),
                 _ => (0, 0),
             },
@@ -330,20 +383,26 @@ impl Pass<'_> {
 fn arithmetic(op: AluOp, width: Width, left: Held, right: Held) -> Held {
     match (op, left, right) {
         (AluOp::Mov, _, right) if width == Width::W64 => right,
-        (AluOp::Mov, _, Held::Constant(number)) => Held::Constant(i64::from(number as u32)),
+        (AluOp::Mov, _, Held::Constant(number)) if number >= 0 => Held::Constant(number),
         (AluOp::Mov, ..) => Held::Other,
-        (AluOp::Add, Held::Frame(at), Held::Constant(by)) => Held::Frame(at.wrapping_add(by)),
-        (AluOp::Sub, Held::Frame(at), Held::Constant(by)) => Held::Frame(at.wrapping_sub(by)),
+        (AluOp::Add, Held::Frame(at), Held::Constant(by)) => moved(at.checked_add(by)),
+        (AluOp::Sub, Held::Frame(at), Held::Constant(by)) => moved(at.checked_sub(by)),
         _ if left.points_into_frame() || right.points_into_frame() => Held::FrameSomewhere,
         _ => Held::Other,
     }
+}
+
+fn moved(at: Option<i32>) -> Held {
+    at.map_or(Held::FrameSomewhere, Held::Frame)
 }
 
 /// Units that an access of so many bytes reads.
 fn reads(base: Held, off: i64, size: i64) -> Units {
     match base {
         Held::Frame(at) => {
-            let first = at.saturating_add(off).saturating_add(SIZE as i64);
+            let first = i64::from(at)
+                .saturating_add(off)
+                .saturating_add(SIZE as i64);
             let end = first.saturating_add(size);
             between(
                 first.div_euclid(UNIT),

@@ -27,6 +27,7 @@ use crate::domain::stack::SIZE;
 use crate::domain::state::State;
 use crate::domain::value::Kind;
 use crate::env::Env;
+use crate::structure::Index;
 use crate::wto::{Step, Wto};
 
 /// Why a loop ends.
@@ -61,7 +62,7 @@ pub(crate) fn endings(
     cfg: &Cfg,
     wto: &Wto,
     code: &[Decoded],
-    first: &[Option<i64>],
+    first: &HashMap<Index, i64>,
 ) -> Vec<Ending> {
     let count = cfg.graph.node_count();
     let mut bounded = vec![Ending::Unknown; count];
@@ -122,7 +123,7 @@ struct Iterators {
 }
 
 impl Iterators {
-    fn new(env: &Env<'_>, cfg: &Cfg, code: &[Decoded], first: &[Option<i64>]) -> Self {
+    fn new(env: &Env<'_>, cfg: &Cfg, code: &[Decoded], first: &HashMap<Index, i64>) -> Self {
         let mut found = Self {
             next: HashMap::new(),
             new: HashMap::new(),
@@ -138,7 +139,7 @@ impl Iterators {
             else {
                 continue;
             };
-            let place = first.get(at).copied().flatten();
+            let place = first.get(&last).copied();
             let place = place.and_then(|offset| (SIZE as i64).checked_add(offset));
             let place = place.and_then(|place| usize::try_from(place).ok());
             match env.kfunc(id, btf_idx).map(|proto| proto.effect) {

@@ -59,8 +59,10 @@ impl Engine<'_> {
         for index in block.first..block.end {
             let decoded = self.code[index as usize];
             self.count(node, index, &mut state)?;
-            for position in 0..self.assertions[index as usize].len() {
-                let assertion = self.assertions[index as usize][position];
+            for position in self.assertions.of_instruction(index) {
+                let Some(assertion) = self.assertions.get(position) else {
+                    return Err(self.at(node, index, Some(&state), runs_already()));
+                };
                 if let Err(failure) = check(self.env, &state, &assertion)
                     && !self.refine((node, index), &mut state, &assertion, failure)?
                 {
