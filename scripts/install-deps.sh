@@ -26,6 +26,7 @@ if $want_test; then
     "cmd:clang-14 clang-14"
     "cmd:llvm-objdump-19 llvm-19"
     "cmd:musl-gcc musl-tools"
+    "file:/usr/include/z3.h libz3-dev"
     "cmd:setpriv util-linux"
   )
 fi

@@ -2,12 +2,13 @@
 //! the refutation has to hold on `u64`, without z3.
 
 use bpftime_verifier::domain::bits::BitVec;
+use bpftime_verifier::domain::interval::Interval;
 use bpftime_verifier::domain::tnum::Tnum;
 
-use crate::claims::{Claim, claim, tnum};
+use crate::claims::{Claim, claim, interval, tnum};
 
-/// Carries are forgotten.
-fn tnum_add_without_carries<B: BitVec>(a: Tnum<B>, b: Tnum<B>) -> Tnum<B> {
+/// Carries out of unknown bits are forgotten.
+fn add_without_carries<B: BitVec>(a: Tnum<B>, b: Tnum<B>) -> Tnum<B> {
     let mask = a.mask.or(b.mask);
     Tnum {
         value: a.value.add(b.value).and(mask.not()),
@@ -15,11 +16,121 @@ fn tnum_add_without_carries<B: BitVec>(a: Tnum<B>, b: Tnum<B>) -> Tnum<B> {
     }
 }
 
+/// Borrows are computed as carries of the sum.
+fn sub_with_carries<B: BitVec>(a: Tnum<B>, b: Tnum<B>) -> Tnum<B> {
+    let mask = a.add(b).mask;
+    Tnum {
+        value: a.value.sub(b.value).and(mask.not()),
+        mask,
+    }
+}
+
+/// A bit that is known on one side only is taken for known.
+fn and_of_masks<B: BitVec>(a: Tnum<B>, b: Tnum<B>) -> Tnum<B> {
+    let value = a.value.and(b.value);
+    Tnum {
+        value,
+        mask: a.mask.and(b.mask).and(value.not()),
+    }
+}
+
+/// The sign is shifted in as known although it is not.
+fn ashr_of_known_sign<B: BitVec>(a: Tnum<B>, by: B) -> Tnum<B> {
+    Tnum {
+        value: a.value.ashr(by),
+        mask: a.mask.lshr(by),
+    }
+}
+
+/// The sum of ends, as if the sum of lengths could not pass the whole circle.
+fn add_of_ends<B: BitVec>(a: Interval<B>, b: Interval<B>) -> Interval<B> {
+    Interval::new(a.lo.add(b.lo), a.hi.add(b.hi))
+}
+
+/// Lower end from lower end, upper from upper.
+fn sub_of_ends<B: BitVec>(a: Interval<B>, b: Interval<B>) -> Interval<B> {
+    Interval::new(a.lo.sub(b.lo), a.hi.sub(b.hi))
+}
+
+/// The quotient is largest for the largest divisor.
+fn udiv_by_the_wrong_end<B: BitVec>(a: Interval<B>, b: Interval<B>) -> Interval<B> {
+    let ((a_lo, a_hi), (b_lo, b_hi)) = (a.unsigned(), b.unsigned());
+    if b_lo.same(B::zero()) {
+        return Interval::full();
+    }
+    Interval::new(a_lo.udiv(b_lo), a_hi.udiv(b_hi))
+}
+
+/// The remainder may be as large as the divisor.
+fn urem_below_the_least<B: BitVec>(a: Interval<B>, b: Interval<B>) -> Interval<B> {
+    let ((_, a_hi), (b_lo, _)) = (a.unsigned(), b.unsigned());
+    if b_lo.same(B::zero()) {
+        return Interval::new(B::zero(), a_hi);
+    }
+    Interval::new(B::zero(), a_hi.umin(b_lo.sub(B::one())))
+}
+
+/// Bits that are shifted out are forgotten.
+fn shl_that_overflows<B: BitVec>(a: Interval<B>, by: Interval<B>) -> Interval<B> {
+    let ((lo, hi), (by_lo, by_hi)) = (a.unsigned(), by.unsigned());
+    Interval::new(lo.shl(by_lo), hi.shl(by_hi))
+}
+
+/// The ends of an unsigned reading, shifted arithmetically.
+fn ashr_of_unsigned<B: BitVec>(a: Interval<B>, by: Interval<B>) -> Interval<B> {
+    let ((lo, hi), (by_lo, by_hi)) = (a.unsigned(), by.unsigned());
+    Interval::new(lo.ashr(by_hi), hi.ashr(by_lo))
+}
+
+/// Unsigned `|` is at most the larger operand.
+fn or_up_to_the_larger<B: BitVec>(a: Interval<B>, b: Interval<B>) -> Interval<B> {
+    let ((a_lo, a_hi), (b_lo, b_hi)) = (a.unsigned(), b.unsigned());
+    Interval::new(a_lo.umax(b_lo), a_hi.umax(b_hi))
+}
+
+/// The least and the greatest end, as if intervals did not wrap.
+fn join_of_ends<B: BitVec>(a: Interval<B>, b: Interval<B>) -> Interval<B> {
+    Interval::new(a.lo.umin(b.lo), a.hi.umax(b.hi))
+}
+
 /// All broken versions.
 pub fn all() -> Vec<Claim> {
     vec![
         claim!("tnum", "add without carries", &[64], cuts: false, |m, W| {
-            tnum::binary(m, tnum_add_without_carries, W::add);
+            tnum::binary(m, add_without_carries, W::add);
+        }),
+        claim!("tnum", "sub with carries", &[64], cuts: false, |m, W| {
+            tnum::binary(m, sub_with_carries, W::sub);
+        }),
+        claim!("tnum", "and of masks", &[64], cuts: false, |m, W| {
+            tnum::binary(m, and_of_masks, BitVec::and);
+        }),
+        claim!("tnum", "ashr of known sign", &[64], cuts: false, |m, W| {
+            tnum::shift(m, ashr_of_known_sign, W::ashr);
+        }),
+        claim!("interval", "add of ends", &[64], cuts: false, |m, W| {
+            interval::binary(m, add_of_ends, W::add);
+        }),
+        claim!("interval", "sub of ends", &[64], cuts: false, |m, W| {
+            interval::binary(m, sub_of_ends, W::sub);
+        }),
+        claim!("interval", "udiv by the wrong end", &[64], cuts: false, |m, W| {
+            interval::binary(m, udiv_by_the_wrong_end, W::quotient);
+        }),
+        claim!("interval", "urem below the least", &[64], cuts: false, |m, W| {
+            interval::binary(m, urem_below_the_least, W::remainder);
+        }),
+        claim!("interval", "shl that overflows", &[64], cuts: false, |m, W| {
+            interval::shift(m, shl_that_overflows, W::shl);
+        }),
+        claim!("interval", "ashr of unsigned", &[64], cuts: false, |m, W| {
+            interval::shift(m, ashr_of_unsigned, W::ashr);
+        }),
+        claim!("interval", "or up to the larger", &[64], cuts: false, |m, W| {
+            interval::binary(m, or_up_to_the_larger, BitVec::or);
+        }),
+        claim!("interval", "join of ends", &[64], cuts: false, |m, W| {
+            interval::binary(m, |a, b| join_of_ends(a, b), |x, _| x);
         }),
     ]
 }

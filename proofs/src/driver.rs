@@ -12,6 +12,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
@@ -19,6 +20,9 @@ use crate::machine::Truth;
 use crate::shape::{Handler, handler_of};
 use crate::solve::{Answer, Oracle};
 use crate::term::{self, Prop};
+
+/// Milliseconds for the first try, as integers and as bit vectors.
+const QUICK: (u32, u32) = (1_000, 4_000);
 
 /// Ways through one function before giving up.
 const MAX_WAYS: usize = 20_000;
@@ -83,11 +87,59 @@ struct Driver {
     path: Vec<Prop>,
     frames: Vec<Frame>,
     cuts: bool,
+    patient: (u32, u32),
     followed: Vec<(u32, u32)>,
     inputs: Vec<u32>,
     /// Input that the claim will ask for next.
     next_input: usize,
     ways: u64,
+}
+
+impl Driver {
+    /// Whether it holds on the path: by what is relevant to it, or else by all that is known;
+    /// quickly, or else with more patience.
+    fn always(&mut self, path: &[Prop], claimed: Prop) -> Answer {
+        let some = relevant(path, &self.followed, claimed);
+        let mut refuted = some.len() == path.len();
+        for limits in [QUICK, self.patient] {
+            if !refuted {
+                match self.oracle.always(&some, claimed, &[], limits) {
+                    Answer::Always => return Answer::Always,
+                    Answer::Not(_) => refuted = true,
+                    Answer::Unknown => {}
+                }
+            }
+            match self.oracle.always(path, claimed, &self.inputs, limits) {
+                Answer::Unknown => {}
+                known => return known,
+            }
+        }
+        Answer::Unknown
+    }
+}
+
+/// The conditions that matter to a question: those that speak of what it speaks of, and of
+/// nothing beyond what these mention, and the numbers that are followed. Fewer conditions make a
+/// question harder to answer with yes, never wrong.
+fn relevant(path: &[Prop], followed: &[(u32, u32)], question: Prop) -> Vec<Prop> {
+    let mut known = HashSet::new();
+    for (_, number) in followed {
+        known.extend(term::mentioned(*number).iter().copied());
+    }
+    let own: HashSet<u32> = term::mentioned(question.0)
+        .iter()
+        .copied()
+        .filter(|unknown| !known.contains(unknown))
+        .collect();
+    known.extend(&own);
+    for prop in path {
+        let mentioned = term::mentioned(prop.0);
+        if mentioned.iter().any(|unknown| own.contains(unknown)) {
+            known.extend(mentioned.iter().copied());
+        }
+    }
+    let within = |prop: &&Prop| term::mentioned(prop.0).iter().all(|x| known.contains(x));
+    path.iter().filter(within).copied().collect()
 }
 
 /// Ends a claim early.
@@ -103,13 +155,14 @@ fn with<R>(f: impl FnOnce(&mut Driver) -> R) -> R {
 
 /// Proves or refutes a claim. With `cuts`, results of functions are forgotten but for what the
 /// claim follows; a refutation may then be one of the forgetting, and is given as unknown.
-pub(crate) fn prove(limit: u32, cuts: bool, claim: &dyn Fn()) -> Outcome {
+pub(crate) fn prove(width: u32, limit: u32, cuts: bool, claim: &dyn Fn()) -> Outcome {
     term::reset();
     DRIVER.set(Some(Driver {
-        oracle: Oracle::new(limit),
+        oracle: Oracle::new(width > 16),
         path: Vec::new(),
         frames: Vec::new(),
         cuts,
+        patient: (limit / 3, limit),
         followed: Vec::new(),
         inputs: Vec::new(),
         next_input: 0,
@@ -170,9 +223,10 @@ pub(crate) fn follow(width: u32, number: u32) {
 /// Ends the claim unless the condition always holds here.
 pub(crate) fn show(what: &'static str, condition: Prop) {
     let answer = with(|driver| {
-        driver
-            .oracle
-            .always(&driver.path, condition, &driver.inputs)
+        let path = std::mem::take(&mut driver.path);
+        let answer = driver.always(&path, condition);
+        driver.path = path;
+        answer
     });
     match answer {
         Answer::Always => {}
@@ -197,8 +251,9 @@ pub(crate) fn decide(condition: Prop) -> bool {
         }
         let frame = driver.frames.last_mut().expect("a claim is explored");
         if frame.at == frame.events.len() {
-            let yes = driver.oracle.possible(&driver.path, condition);
-            let no = !yes || driver.oracle.possible(&driver.path, condition.negation());
+            let path = relevant(&driver.path, &driver.followed, condition);
+            let yes = driver.oracle.possible(&path, condition);
+            let no = !yes || driver.oracle.possible(&path, condition.negation());
             frame.events.push(Event::Fork {
                 taken: if yes { condition } else { condition.negation() },
                 yes,
@@ -353,7 +408,7 @@ fn cut(handler: Handler, found: &[(Prop, Vec<Prop>, Vec<u32>)]) -> Option<Merged
                 && with(|driver| {
                     let mut path = driver.path.clone();
                     path.extend(way);
-                    driver.oracle.always(&path, fact, &[]) == Answer::Always
+                    driver.always(&path, fact) == Answer::Always
                 });
         }
     }

@@ -7,7 +7,7 @@ use bpftime_verifier::domain::interval::Interval;
 use bpftime_verifier::domain::scalar::Scalar;
 use bpftime_verifier::domain::tnum::Tnum;
 
-use crate::machine::{SpecWord, Truth};
+use crate::machine::{Spec, SpecWord, Truth};
 use crate::spec;
 use crate::term::{Prop, Term};
 
@@ -49,8 +49,13 @@ impl<const N: u32> Shape for (Term<N>, Term<N>) {
         let parts = parts.expect("a result");
         (Term(parts[0]), Term(parts[1]))
     }
-    fn facts(self, _: &Followed) -> Vec<Prop> {
-        Vec::new()
+    fn facts(self, followed: &Followed) -> Vec<Prop> {
+        let (lo, hi) = self;
+        let between = |x: Term<N>| {
+            let unsigned = lo.at_most(x).and(x.at_most(hi));
+            [unsigned, lo.signed_at_most(x).and(x.signed_at_most(hi))]
+        };
+        of_width(followed).flat_map(between).collect()
     }
 }
 
@@ -169,8 +174,6 @@ pub(crate) fn handler_of<const N: u32, T: 'static>() -> Option<Handler> {
         handler::<Option<Scalar<Term<32>>>>(),
         handler::<Scalar<Term<16>>>(),
         handler::<Option<Scalar<Term<16>>>>(),
-        handler::<Scalar<Term<12>>>(),
-        handler::<Option<Scalar<Term<12>>>>(),
         handler::<Scalar<Term<8>>>(),
         handler::<Option<Scalar<Term<8>>>>(),
     ];

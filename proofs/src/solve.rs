@@ -19,6 +19,14 @@ pub(crate) enum Answer {
     Unknown,
 }
 
+/// Answer to a question about integers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Satisfiable {
+    No,
+    /// Or not known, which is as good where a way is explored for nothing.
+    Perhaps,
+}
+
 #[derive(Clone)]
 enum Ast {
     Bits(BV),
@@ -32,28 +40,30 @@ pub(crate) struct Oracle {
     paths: Solver,
     asserted: Vec<Prop>,
     integers: Integers,
-    limit: u32,
+    /// Whether to ask about integers: with few bits it is not worth it.
+    arithmetic: bool,
     /// Questions asked.
     pub(crate) asked: u64,
 }
 
-/// z3's resource units for a question of which way is possible. Giving up is harmless: both are.
-const PATH_LIMIT: u32 = 1_000_000;
+/// z3's resource units for a question of which way is possible, on bit vectors.
+const PATH_UNITS: u32 = 1_000_000;
 
-/// As [`PATH_LIMIT`] for a question about integers; it is asked as one of bit vectors next.
-const INTEGERS_LIMIT: u32 = 20_000_000;
+/// Milliseconds for such a question on integers. Giving up is harmless: both are.
+const PATH_LIMIT: u32 = 200;
 
 impl Oracle {
-    /// `limit` in z3's resource units, for each question that matters.
-    pub(crate) fn new(limit: u32) -> Self {
+    pub(crate) fn new(arithmetic: bool) -> Self {
         let paths = Solver::new();
-        limited(&paths, PATH_LIMIT);
+        let mut params = Params::new();
+        params.set_u32("rlimit", PATH_UNITS);
+        paths.set_params(&params);
         Self {
             asts: HashMap::new(),
             paths,
             asserted: Vec::new(),
             integers: Integers::default(),
-            limit,
+            arithmetic,
             asked: 0,
         }
     }
@@ -61,7 +71,7 @@ impl Oracle {
     /// Whether the path can be gone on with.
     pub(crate) fn possible(&mut self, path: &[Prop], next: Prop) -> bool {
         if let Some(possible) = self.satisfiable(path, next, PATH_LIMIT) {
-            return possible;
+            return possible == Satisfiable::Perhaps;
         }
         let common = path
             .iter()
@@ -81,31 +91,35 @@ impl Oracle {
         self.asked += 1;
         self.paths.push();
         self.paths.assert(&ast);
-        let t0 = std::time::Instant::now();
         let answer = self.paths.check();
-        if t0.elapsed().as_millis() > 200 { eprintln!("path {answer:?} {:?}", t0.elapsed()); }
         self.paths.pop(1);
         answer != SatResult::Unsat
     }
 
-    /// Whether what is claimed holds on the path, for all inputs.
-    pub(crate) fn always(&mut self, path: &[Prop], claimed: Prop, inputs: &[u32]) -> Answer {
+    /// Whether what is claimed holds on the path, for all inputs: as integers, then as bit
+    /// vectors, with a limit for each. `inputs` are what a refutation is told in.
+    pub(crate) fn always(
+        &mut self,
+        path: &[Prop],
+        claimed: Prop,
+        inputs: &[u32],
+        limits: (u32, u32),
+    ) -> Answer {
         if claimed.as_literal() == Some(true) {
             return Answer::Always;
         }
-        if self.satisfiable(path, claimed.negation(), INTEGERS_LIMIT) == Some(false) {
+        let refuted = claimed.negation();
+        if self.satisfiable(path, refuted, limits.0) == Some(Satisfiable::No) {
             return Answer::Always;
         }
         let solver = Solver::new_for_logic("QF_BV").expect("z3 knows QF_BV");
-        limited(&solver, self.limit);
+        limited(&solver, limits.1);
         for prop in path {
             solver.assert(self.truth(*prop));
         }
-        solver.assert(self.truth(claimed.negation()));
+        solver.assert(self.truth(refuted));
         self.asked += 1;
-        let t0 = std::time::Instant::now();
         let answer = solver.check();
-        if t0.elapsed().as_millis() > 200 { eprintln!("always {answer:?} {:?}", t0.elapsed()); }
         match answer {
             SatResult::Unsat => Answer::Always,
             SatResult::Unknown => Answer::Unknown,
@@ -121,9 +135,12 @@ impl Oracle {
         }
     }
 
-    /// Whether all of these can hold, as a question about integers; `None` if that is not known.
-    /// What is not arithmetic is left out: that they cannot hold is sure nevertheless.
-    fn satisfiable(&mut self, path: &[Prop], last: Prop, limit: u32) -> Option<bool> {
+    /// Whether all of these can hold, as a question about integers; `None` if `last` is not
+    /// arithmetic. What else is not is left out: that they cannot hold is sure nevertheless.
+    fn satisfiable(&mut self, path: &[Prop], last: Prop, limit: u32) -> Option<Satisfiable> {
+        if !self.arithmetic {
+            return None;
+        }
         let last = self.integers.truth(last)?;
         let solver = Solver::new();
         limited(&solver, limit);
@@ -140,9 +157,9 @@ impl Oracle {
         solver.assert(last);
         self.asked += 1;
         match solver.check() {
-            SatResult::Unsat => Some(false),
-            SatResult::Sat if whole => Some(true),
-            SatResult::Sat | SatResult::Unknown => None,
+            SatResult::Unsat => Some(Satisfiable::No),
+            _ if whole => Some(Satisfiable::Perhaps),
+            _ => None,
         }
     }
 
@@ -216,8 +233,10 @@ impl Oracle {
     }
 }
 
-fn limited(solver: &Solver, units: u32) {
+/// Limits a solver by z3's own measure of work, roughly three thousand units a millisecond: its
+/// timers are not deterministic, and those of 4.8 can hang.
+fn limited(solver: &Solver, milliseconds: u32) {
     let mut params = Params::new();
-    params.set_u32("rlimit", units);
+    params.set_u32("rlimit", milliseconds.saturating_mul(3_000));
     solver.set_params(&params);
 }

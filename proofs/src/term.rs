@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use bpftime_verifier::domain::bits::{BitVec, Word};
 
@@ -74,6 +75,8 @@ struct Table {
     nodes: Vec<Node>,
     numbers: HashMap<Node, u32>,
     unknowns: u64,
+    /// Unknowns in a term, sorted.
+    mentioned: HashMap<u32, Rc<[u32]>>,
 }
 
 thread_local! {
@@ -87,6 +90,27 @@ pub(crate) fn reset() {
 
 pub(crate) fn node(number: u32) -> Node {
     TABLE.with_borrow(|table| table.nodes[number as usize])
+}
+
+/// The unknowns that a term mentions, sorted.
+pub(crate) fn mentioned(number: u32) -> Rc<[u32]> {
+    if let Some(known) = TABLE.with_borrow(|table| table.mentioned.get(&number).cloned()) {
+        return known;
+    }
+    let term = node(number);
+    let mut all: Vec<u32> = if term.op == Op::Var {
+        vec![number]
+    } else {
+        Vec::new()
+    };
+    for argument in &term.args[..arity(term.op)] {
+        all.extend(mentioned(*argument).iter());
+    }
+    all.sort_unstable();
+    all.dedup();
+    let all: Rc<[u32]> = all.into();
+    TABLE.with_borrow_mut(|table| table.mentioned.insert(number, Rc::clone(&all)));
+    all
 }
 
 fn intern(node: Node) -> u32 {
@@ -369,4 +393,4 @@ macro_rules! halves {
         }
     )*};
 }
-halves!(64 32, 32 16, 16 8, 12 6, 8 4);
+halves!(64 32, 32 16, 16 8, 8 4);

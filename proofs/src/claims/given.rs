@@ -1,9 +1,11 @@
 //! Inputs of claims: an abstract value and a number in it.
 
+use bpftime_verifier::domain::bits::BitVec;
 use bpftime_verifier::domain::interval::Interval;
+use bpftime_verifier::domain::scalar::Scalar;
 use bpftime_verifier::domain::tnum::Tnum;
 
-use crate::machine::{Machine, SpecWord};
+use crate::machine::{Machine, Spec, SpecWord};
 use crate::spec;
 
 /// Any well-formed tnum.
@@ -46,4 +48,31 @@ pub(crate) fn interval_around<W: SpecWord, M: Machine<W>>(m: &mut M, x: W) -> In
         lo: x.sub(below),
         hi: x.add(above),
     }
+}
+
+/// Any scalar that contains the number.
+pub(crate) fn scalar_around<W: SpecWord, M: Machine<W>>(m: &mut M, x: W) -> Scalar<W> {
+    let mask = m.wide();
+    let wide = interval_around(m, x);
+    let (below, above) = (m.half(), m.half());
+    m.assume(below.at_most(below.add(above)));
+    m.follow(x);
+    m.follow_half(x.low());
+    Scalar {
+        bits: Tnum {
+            value: x.and(mask.not()),
+            mask,
+        },
+        wide,
+        narrow: Interval {
+            lo: x.low().sub(below),
+            hi: x.low().add(above),
+        },
+    }
+}
+
+/// Any scalar and a number in it.
+pub(crate) fn scalar_and<W: SpecWord, M: Machine<W>>(m: &mut M) -> (Scalar<W>, W) {
+    let x = m.wide();
+    (scalar_around(m, x), x)
 }

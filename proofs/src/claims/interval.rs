@@ -118,7 +118,7 @@ pub(super) fn claims() -> Vec<Claim> {
         claim!("interval", "mul", &[8], cuts: false, |m, W| {
             binary(m, Interval::mul, W::mul);
         }),
-        claim!("interval", "udiv", &[8], cuts: false, |m, W| {
+        claim!("interval", "udiv", &[64, 8], cuts: false, |m, W| {
             binary(m, Interval::udiv, W::quotient);
         }),
         claim!("interval", "urem", &[8], cuts: false, |m, W| {
@@ -139,13 +139,13 @@ pub(super) fn claims() -> Vec<Claim> {
         claim!("interval", "xor", FULL, cuts: false, |m, W| {
             binary(m, Interval::xor, W::xor);
         }),
-        claim!("interval", "shl", FULL, cuts: false, |m, W| {
+        claim!("interval", "shl", &[16], cuts: false, |m, W| {
             shift(m, Interval::shl, W::shl);
         }),
-        claim!("interval", "lshr", FULL, cuts: false, |m, W| {
+        claim!("interval", "lshr", &[16], cuts: false, |m, W| {
             shift(m, Interval::lshr, W::lshr);
         }),
-        claim!("interval", "ashr", FULL, cuts: false, |m, W| {
+        claim!("interval", "ashr", &[16], cuts: false, |m, W| {
             shift(m, Interval::ashr, W::ashr);
         }),
     ]

@@ -418,23 +418,38 @@ fn low_span_of<W: Word>(t: Tnum<W>) -> Interval<W::Half> {
 
 /// Moves the ends inwards to numbers whose lower half is in `narrow`.
 fn tighten_ends<W: Word>(wide: Interval<W>, narrow: Interval<W::Half>) -> Option<Interval<W>> {
+    lower_end(raise_start(wide, narrow)?, narrow)
+}
+
+fn raise_start<W: Word>(wide: Interval<W>, narrow: Interval<W::Half>) -> Option<Interval<W>> {
     W::apart(move || {
-        let mut up = W::zero();
-        if !narrow.contains(wide.lo.low()) {
-            up = W::from_low(narrow.lo.sub(wide.lo.low()));
-        }
-        let mut down = W::zero();
-        if !narrow.contains(wide.hi.low()) {
-            down = W::from_low(wide.hi.low().sub(narrow.hi));
-        }
-        let span = wide.span();
-        if span.ult(up) || span.sub(up).ult(down) {
-            return None;
-        }
-        if up.same(W::zero()) && down.same(W::zero()) {
+        if narrow.contains(wide.lo.low()) {
             return Some(wide);
         }
-        Some(Interval::new(wide.lo.add(up), wide.hi.sub(down)))
+        let up = W::from_low(narrow.lo.sub(wide.lo.low()));
+        if wide.span().ult(up) {
+            return None;
+        }
+        Some(Interval {
+            lo: wide.lo.add(up),
+            hi: wide.hi,
+        })
+    })
+}
+
+fn lower_end<W: Word>(wide: Interval<W>, narrow: Interval<W::Half>) -> Option<Interval<W>> {
+    W::apart(move || {
+        if narrow.contains(wide.hi.low()) {
+            return Some(wide);
+        }
+        let down = W::from_low(wide.hi.low().sub(narrow.hi));
+        if wide.span().ult(down) {
+            return None;
+        }
+        Some(Interval {
+            lo: wide.lo,
+            hi: wide.hi.sub(down),
+        })
     })
 }
 

@@ -1,0 +1,72 @@
+//! Comparisons: what holds of the operands when one comes out as it does.
+
+use bpftime_isa::{Cond, Width};
+use bpftime_verifier::domain::refine::assume;
+
+use super::given::scalar_and;
+use super::scalar::holds;
+use super::{Claim, claim_of, runs};
+use crate::machine::{Machine, Spec, SpecWord, Truth};
+
+const CONDS: [(Cond, [&str; 4]); 11] = [
+    (Cond::Eq, ["jeq", "jeq not", "jeq32", "jeq32 not"]),
+    (Cond::Ne, ["jne", "jne not", "jne32", "jne32 not"]),
+    (Cond::Gt, ["jgt", "jgt not", "jgt32", "jgt32 not"]),
+    (Cond::Ge, ["jge", "jge not", "jge32", "jge32 not"]),
+    (Cond::Lt, ["jlt", "jlt not", "jlt32", "jlt32 not"]),
+    (Cond::Le, ["jle", "jle not", "jle32", "jle32 not"]),
+    (Cond::Set, ["jset", "jset not", "jset32", "jset32 not"]),
+    (Cond::Sgt, ["jsgt", "jsgt not", "jsgt32", "jsgt32 not"]),
+    (Cond::Sge, ["jsge", "jsge not", "jsge32", "jsge32 not"]),
+    (Cond::Slt, ["jslt", "jslt not", "jslt32", "jslt32 not"]),
+    (Cond::Sle, ["jsle", "jsle not", "jsle32", "jsle32 not"]),
+];
+
+/// Whether the jump is taken (RFC 9669 section 4.3).
+fn taken<B: Spec>(cond: Cond, x: B, y: B) -> B::Prop {
+    match cond {
+        Cond::Eq => x.is(y),
+        Cond::Ne => x.is(y).negation(),
+        Cond::Gt => y.below(x),
+        Cond::Ge => y.at_most(x),
+        Cond::Lt => x.below(y),
+        Cond::Le => x.at_most(y),
+        Cond::Set => x.and(y).is(B::zero()).negation(),
+        Cond::Sgt => y.signed_below(x),
+        Cond::Sge => y.signed_at_most(x),
+        Cond::Slt => x.signed_below(y),
+        Cond::Sle => x.signed_at_most(y),
+    }
+}
+
+/// The operands of a comparison that comes out as `is` keep their numbers.
+fn kept<W: SpecWord, M: Machine<W>>(m: &mut M, cond: Cond, width: Width, is: bool) {
+    let ((a, x), (b, y)) = (scalar_and(m), scalar_and(m));
+    let condition = match width {
+        Width::W64 => taken(cond, x, y),
+        Width::W32 => taken(cond, x.low(), y.low()),
+    };
+    m.assume(if is { condition } else { condition.negation() });
+    match assume(cond, width, is, a, b) {
+        Some((a, b)) => {
+            holds(m, "first", a, x);
+            holds(m, "second", b, y);
+        }
+        None => m.show("not empty", W::Prop::literal(false)),
+    }
+}
+
+pub(super) fn claims() -> Vec<Claim> {
+    let run = runs!(|m, W, case| {
+        let width = [Width::W64, Width::W32][case / 2 % 2];
+        kept(m, CONDS[case / 4].0, width, case.is_multiple_of(2));
+    });
+    let mut claims = Vec::new();
+    for (index, (_, names)) in CONDS.iter().enumerate() {
+        for (which, name) in names.iter().enumerate() {
+            let case = index * 4 + which;
+            claims.push(claim_of(("branch", name), &[], true, run, case));
+        }
+    }
+    claims
+}
