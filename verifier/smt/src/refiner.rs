@@ -33,7 +33,8 @@ impl Default for Limits {
             blocks: [24, 160, 1200],
             blocks_more: 400,
             instructions: 12_000,
-            units: 2_000_000,
+            // Some seconds of work at most.
+            units: 1_500_000,
             questions: 400,
         }
     }
@@ -151,9 +152,19 @@ impl Refiner for Z3Refiner {
         let mut why = "what came before is not known".to_owned();
         let windows: Vec<_> = self.windows(query).collect();
         for window in windows {
-            match window.and_then(|window| self.ask(query, &window, facts)) {
+            let window = match window {
+                Ok(window) => window,
+                Err(reason) => {
+                    why = reason;
+                    continue;
+                }
+            };
+            match self.ask(query, &window, facts) {
                 Ok(answer) => return answer,
                 Err(reason) => why = reason,
+            }
+            if window.whole {
+                break;
             }
         }
         Answer::Unknown(why)

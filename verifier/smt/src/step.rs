@@ -46,6 +46,9 @@ pub(crate) fn step(
     state: &mut State,
     decoded: &Decoded,
 ) -> Result<Bool, Unmodelled> {
+    if state.frames.len() > 1 && leaves_early(&decoded.insn) {
+        return Err(Unmodelled(format!("the way out at {}", decoded.slot)));
+    }
     match decoded.insn {
         Instruction::Alu {
             op,
@@ -181,6 +184,18 @@ pub(crate) fn step(
         | Instruction::Exit => {}
     }
     Ok(yes())
+}
+
+/// `bpf_tail_call`.
+const TAIL_CALL: u32 = 12;
+
+/// Whether the function may return from within its block, to where its caller goes on, with a
+/// result of which nothing is known.
+fn leaves_early(insn: &Instruction) -> bool {
+    matches!(
+        insn,
+        Instruction::LoadPacket { .. } | Instruction::Call(CallTarget::Helper(TAIL_CALL))
+    )
 }
 
 /// Conjunction of what instructions gave.
