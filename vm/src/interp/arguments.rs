@@ -147,9 +147,9 @@ impl Argument {
             ArgType::Struct(_) | ArgType::StructOrNull(_) => {
                 Err(ArgumentProblem::Unsupported("a structure of the kernel's"))
             }
-            ArgType::SpinLock | ArgType::Timer => {
-                Err(ArgumentProblem::Unsupported("a lock or a timer in a map's value"))
-            }
+            ArgType::SpinLock | ArgType::Timer => Err(ArgumentProblem::Unsupported(
+                "a lock or a timer in a map's value",
+            )),
             ArgType::Func | ArgType::StackOrNull => Err(ArgumentProblem::Unsupported("a callback")),
             ArgType::Unsupported(what) => Err(ArgumentProblem::Unsupported(what)),
         }
