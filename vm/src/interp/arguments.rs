@@ -138,9 +138,10 @@ impl Argument {
                 Ok(())
             }
             ArgType::ConstStr => Err(ArgumentProblem::Unsupported("a constant string")),
-            ArgType::SockCommon | ArgType::AnySock | ArgType::SocketOrNull | ArgType::ReleasedSock => {
-                Err(ArgumentProblem::Unsupported("a socket"))
-            }
+            ArgType::SockCommon
+            | ArgType::AnySock
+            | ArgType::SocketOrNull
+            | ArgType::ReleasedSock => Err(ArgumentProblem::Unsupported("a socket")),
             ArgType::KptrField | ArgType::ReleasedKptr => Err(ArgumentProblem::Unsupported(
                 "a kernel pointer in a map's value",
             )),
