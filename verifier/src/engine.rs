@@ -264,13 +264,14 @@ impl Domain for Engine<'_> {
                 return Ok(());
             }
         }
-        self.cost.comparisons += (set.len() * weight) as u64;
         let limits = partition::Limits {
             per_class: per_shape,
             in_all: per_block,
         };
         let before: usize = set.iter().map(State::weight).sum();
-        self.joined |= partition::add(set, state, limits, &mut self.notes.last_id);
+        let added = partition::add(set, state, limits, &mut self.notes.last_id);
+        self.joined |= added.joined;
+        self.cost.comparisons += added.comparisons * weight as u64;
         let after: usize = set.iter().map(State::weight).sum();
         self.alive = (self.alive + after).saturating_sub(before);
         self.check_alive(node, first)

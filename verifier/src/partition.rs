@@ -19,8 +19,21 @@ pub(crate) struct Limits {
     pub(crate) in_all: usize,
 }
 
-/// Adds a state that none of the set covers, and says whether states were joined.
-pub(crate) fn add(set: &mut Vec<State>, state: State, limits: Limits, next_id: &mut Id) -> bool {
+/// What it took to add a state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Added {
+    /// States were joined, or might have been.
+    pub(crate) joined: bool,
+    /// Pairs of states that were compared.
+    pub(crate) comparisons: u64,
+}
+
+/// Adds a state that none of the set covers.
+pub(crate) fn add(set: &mut Vec<State>, state: State, limits: Limits, next_id: &mut Id) -> Added {
+    let mut added = Added {
+        joined: true,
+        comparisons: set.len() as u64,
+    };
     let alike: Vec<usize> = (0..set.len())
         .filter(|position| same_class(&set[*position], &state))
         .collect();
@@ -32,15 +45,19 @@ pub(crate) fn add(set: &mut Vec<State>, state: State, limits: Limits, next_id: &
             && let Some(joined) = join(&set[position], &state, How::Join, next_id)
         {
             set[position] = joined;
-            return true;
+            return added;
         }
     }
     set.push(state);
     if set.len() > limits.in_all {
+        // Where none can be joined, the set stays as large as it is, and each further state costs
+        // as much again.
+        added.comparisons += (set.len() as u64).pow(2) / 2;
         shrink(set, limits.in_all / 2, next_id);
-        return true;
+        return added;
     }
-    false
+    added.joined = false;
+    added
 }
 
 /// Joins the states that are most alike until so many are left, or none can be joined.
