@@ -111,6 +111,8 @@ pub struct Task {
     pub comm: String,
     /// State letter: `R`, `S`, `D`, `T`, `t`, `Z`, `X`.
     pub state: char,
+    /// Threads of the process, those included that have ended and are not collected.
+    pub threads: usize,
     /// Clock ticks after boot at which it started; tells a reused pid from the old one.
     pub start_time: u64,
 }
@@ -134,11 +136,13 @@ impl Task {
             let (_, comm) = head.split_once('(')?;
             let mut fields = tail.split_whitespace();
             let state = fields.next()?.chars().next()?;
-            // Field 22 of the line; the state is field 3.
-            let start_time = fields.nth(18)?.parse().ok()?;
+            // Fields 20 and 22 of the line; the state is field 3.
+            let threads = fields.nth(16)?.parse().ok()?;
+            let start_time = fields.nth(1)?.parse().ok()?;
             Some(Self {
                 comm: comm.to_owned(),
                 state,
+                threads,
                 start_time,
             })
         };
@@ -164,8 +168,13 @@ mod tests {
         let text = b"12 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20 21";
         let task = Task::parse(12, text).expect("well formed");
         assert_eq!(
-            (task.comm.as_str(), task.state, task.start_time),
-            ("a) b (c)", 'S', 4242)
+            (
+                task.comm.as_str(),
+                task.state,
+                task.threads,
+                task.start_time
+            ),
+            ("a) b (c)", 'S', 17, 4242)
         );
         assert!(Task::parse(12, b"12 (a) S 1 2").is_err());
         assert!(Task::parse(12, b"").is_err());

@@ -57,8 +57,10 @@ impl<'t> Stopped<'t> {
             running: Vec::new(),
             stopped: Vec::new(),
         };
-        // A thread can only be made by one that runs: when a look at the list finds nobody
-        // new and all others are stopped, these are all.
+        // A thread can only be made by one that runs: when as many are stopped as the kernel counts,
+        // these are all. That a look at the list finds nobody new does not tell: the kernel cuts the
+        // list short where a thread ends while it is read.
+        let mut backoff = Backoff::new();
         loop {
             let mut news = false;
             for tid in process::tasks(pid)? {
@@ -67,9 +69,15 @@ impl<'t> Stopped<'t> {
                 }
             }
             seizing.settle()?;
-            if !news {
+            if news {
+                continue;
+            }
+            if seizing.has_all()? {
                 break;
             }
+            // Somebody who is about to end, or whom the list left out.
+            seizing.check_deadline(pid)?;
+            backoff.pause();
         }
         target.check_alive()?;
         if seizing.stopped.is_empty() {
@@ -245,12 +253,28 @@ impl Seizing<'_> {
         self.running.contains(&tid) || self.stopped.contains(&tid)
     }
 
+    /// Whether no thread is left that is not stopped. A leader that has ended is counted as long as
+    /// other threads live.
+    fn has_all(&self) -> Result<bool> {
+        let pid = self.target.pid();
+        let leader = Task::read(pid)?;
+        let ended = usize::from(leader.is_dead() && !self.stopped.contains(&pid));
+        Ok(leader.threads <= self.stopped.len() + ended)
+    }
+
     /// Starts tracing a thread; false if it has ended.
     fn add(&mut self, tid: i32) -> Result<bool> {
         self.wait_until_interruptible(tid)?;
         match ptrace::seize(tid, 0) {
             Ok(()) => {}
-            Err(_) if self.is_dead(tid) => return Ok(false),
+            Err(_) if self.is_dead(tid) => {
+                // If it is left over from an earlier stop of ours, it counts until it is collected.
+                // The leader is its parent's.
+                if tid != self.target.pid() {
+                    let _ = ptrace::wait(tid, false);
+                }
+                return Ok(false);
+            }
             Err(errno) if errno.0 == libc::ESRCH => return Ok(false),
             Err(errno) if errno.0 == libc::EPERM => {
                 let tracer = Status::read(tid).map_or(0, |status| status.tracer);

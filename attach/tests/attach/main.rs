@@ -3,6 +3,7 @@
 //! - [`remote`]: system calls inside a process leave it exactly as it was
 //! - [`inject`]: hooks see every call, disturb none, and leave nothing behind
 //! - [`startup`]: programs are hooked before their first own instruction
+//! - [`stopping`]: a stopped process has no thread that runs
 //! - [`special`]: stopped, forked, confined and other unusual processes
 //! - [`hostile`]: processes that write into what they share with us
 //! - [`unwinding`]: exceptions and stacks that move
@@ -17,5 +18,6 @@ mod inject;
 mod remote;
 mod special;
 mod startup;
+mod stopping;
 mod support;
 mod unwinding;
