@@ -389,6 +389,8 @@ fn killed_producers_block_nobody() {
                     // SAFETY: the record has 16 bytes, and was just reserved.
                     unsafe {
                         record.data.cast::<u64>().write_volatile(me.owner);
+                        // Most kills are to come here, also where the producer rarely runs.
+                        (0..200).for_each(|_| std::hint::spin_loop());
                         record.data.cast::<u64>().add(1).write_volatile(!me.owner);
                         map.submit(record, 0);
                     }
