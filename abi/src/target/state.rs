@@ -68,6 +68,8 @@ pub struct ProcessState {
     pub tgid: u32,
     /// Upper half of what threads write into locks of maps; 0 when not yet known. Likewise.
     pub owner: u32,
+    /// Not 0: the last wait for a virtual CPU was in vain, so threads do not wait. Likewise.
+    pub waited_in_vain: u32,
 }
 
 /// What the guardian tells the image. Written before the first hook is live.

@@ -1,5 +1,7 @@
 //! Entry probes: nothing of the probed thread changes, and programs see it as it is.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bpftime_abi::target::PtRegs;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
@@ -298,17 +300,16 @@ fn a_program_that_needs_a_cpu_has_it_alone_or_is_missed() {
         let config = std::ptr::addr_of!((*harness.state()).config);
         (*config).leases as *mut bpftime_abi::target::LeaseTable
     };
-    let set = |index: usize, owner: u64| {
-        // SAFETY: the table has more than two leases, and no other test uses them.
-        unsafe { std::ptr::addr_of_mut!((*leases).leases[index].owner).write_volatile(owner) };
-    };
+    // SAFETY: the table has more than two leases, which are only accessed atomically.
+    let owners = [0, 1].map(|index| unsafe {
+        AtomicU64::from_ptr(std::ptr::addr_of_mut!((*leases).leases[index].owner))
+    });
+    let set = |index: usize, owner: u64| owners[index].store(owner, Ordering::SeqCst);
     for (taken, cpu) in [(0, 1), (1, 0)] {
         set(taken, 99);
         call(victim, [0; 3]);
         assert_eq!(seen.cpu, cpu);
-        // SAFETY: as in `set`.
-        let left =
-            unsafe { std::ptr::addr_of!((*leases).leases[cpu as usize].owner).read_volatile() };
+        let left = owners[cpu as usize].load(Ordering::SeqCst);
         assert_eq!(left, 0, "it is given back");
         set(taken, 0);
     }
@@ -320,4 +321,23 @@ fn a_program_that_needs_a_cpu_has_it_alone_or_is_missed() {
     assert_eq!(harness.record(&hook).missed_cpu, 1);
     set(0, 0);
     set(1, 0);
+    call(victim, [0; 3]);
+    assert_eq!(count(&seen.runs), 3, "a wait in vain is forgotten");
+
+    // As if a thread that runs a program were late. So may the releasing thread be, hence the tries.
+    let got_it = (0..50).any(|_| {
+        let before = count(&seen.runs);
+        set(0, 99);
+        set(1, 99);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(std::time::Duration::from_millis(2));
+                set(1, 0);
+            });
+            call(victim, [0; 3]);
+        });
+        set(0, 0);
+        count(&seen.runs) == before + 1 && seen.cpu == 1
+    });
+    assert!(got_it, "a thread waits for a CPU");
 }

@@ -1,17 +1,30 @@
 //! What some programs need before they run: a virtual CPU, which is the right to its per-CPU
 //! values, exclusive for one run; and the thread's name in locks of maps.
+//!
+//! The kernel's programs are not preempted; ours are, and a thread that waits for its turn on a busy
+//! machine, or for a page, keeps its virtual CPU. When all are taken, a thread therefore lets others
+//! run until one is free. A wait that was in vain is the process's last until it finds a CPU again:
+//! the holders may be stopped for long.
 
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bpftime_abi::target::{
-    Config, HookRecord, Lease, MAX_LEASES, PROGRAM_NEEDS_CPU, PROGRAM_TAKES_NO_LOCK, ProgramRecord,
-    ThreadSlot,
+    Config, HookRecord, Lease, MAX_LEASES, PROGRAM_NEEDS_CPU, PROGRAM_TAKES_NO_LOCK, ProcessState,
+    ProgramRecord, State, ThreadSlot,
 };
 use bpftime_helpers::Env;
 
-use crate::sys::{config_quad, config_word};
+use crate::header::state;
+use crate::sys::{self, Call, config_quad, config_word};
 use crate::{slot, task};
+
+/// Turns that a thread gives to others before it sleeps.
+const YIELDS: u32 = 16;
+/// Sleeps after that: 50 us, doubled each time up to 1.6 ms; 20 ms in all.
+const SLEEPS: u32 = 16;
+const FIRST_SLEEP_NS: u64 = 50_000;
+const MOST_DOUBLINGS: u32 = 5;
 
 /// Prepares what the program needs. Gives false, and counts the miss, if all CPUs are taken.
 ///
@@ -35,12 +48,46 @@ unsafe extern "sysv64" fn bpftime_prepare(
         return true;
     }
 
-    let (leases, count) = table();
     let target = u64::from(config_word(offset_of!(Config, target_id)));
     let owner = target << 32 | u64::from(task::tgid());
     // Threads stay at the CPU that they found free.
     // SAFETY: the caller owns the slot.
-    let mut index = unsafe { (*slot).vm.cpu } as usize;
+    let first = unsafe { (*slot).vm.cpu } as usize;
+    match wait_for_cpu(owner, first) {
+        Some(index) => {
+            // SAFETY: as above.
+            unsafe { (*slot).vm.cpu = index as u32 };
+            true
+        }
+        None => {
+            slot::count_miss(hook, offset_of!(HookRecord, missed_cpu));
+            false
+        }
+    }
+}
+
+/// Takes a CPU, the `first` if it can be had, or one that gets free soon.
+fn wait_for_cpu(owner: u64, first: usize) -> Option<usize> {
+    if let Some(index) = take_cpu(owner, first) {
+        return Some(index);
+    }
+    let in_vain = waited_in_vain();
+    if table().1 == 0 || in_vain.load(Ordering::Relaxed) != 0 {
+        return None;
+    }
+    for turn in 0..YIELDS + SLEEPS {
+        let_others_run(turn);
+        if let Some(index) = take_cpu(owner, first) {
+            return Some(index);
+        }
+    }
+    in_vain.store(1, Ordering::Relaxed);
+    None
+}
+
+fn take_cpu(owner: u64, first: usize) -> Option<usize> {
+    let (leases, count) = table();
+    let mut index = first;
     for _ in 0..count {
         if index >= count {
             index = 0;
@@ -49,14 +96,40 @@ unsafe extern "sysv64" fn bpftime_prepare(
             .compare_exchange(0, owner, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
         {
-            // SAFETY: as above.
-            unsafe { (*slot).vm.cpu = index as u32 };
-            return true;
+            let in_vain = waited_in_vain();
+            if in_vain.load(Ordering::Relaxed) != 0 {
+                in_vain.store(0, Ordering::Relaxed);
+            }
+            return Some(index);
         }
         index += 1;
     }
-    slot::count_miss(hook, offset_of!(HookRecord, missed_cpu));
-    false
+    None
+}
+
+fn let_others_run(turn: u32) {
+    if turn < YIELDS {
+        // SAFETY: takes no argument.
+        unsafe { sys::call(Call::SchedYield, [0; 6]) };
+        return;
+    }
+    let doublings = (turn - YIELDS).min(MOST_DOUBLINGS);
+    let time = [0, FIRST_SLEEP_NS << doublings];
+    // SAFETY: the kernel reads a timespec, two 8-byte words.
+    unsafe { sys::call(Call::NanoSleep, [time.as_ptr() as u64, 0, 0, 0, 0, 0]) };
+}
+
+/// Not 0 after a wait that did not get a CPU.
+fn waited_in_vain() -> &'static AtomicU32 {
+    // SAFETY: the state is valid for the life of the process; the word is only accessed atomically.
+    unsafe {
+        AtomicU32::from_ptr(
+            state()
+                .cast::<u8>()
+                .add(offset_of!(State, process) + offset_of!(ProcessState, waited_in_vain))
+                .cast(),
+        )
+    }
 }
 
 /// Gives back the CPU.

@@ -12,8 +12,11 @@ use crate::header::state;
 #[derive(Clone, Copy)]
 #[repr(u64)]
 pub enum Call {
-    /// `sched_yield`: a living thread holds a lock of a map for long, so it does not run.
+    /// `sched_yield`: a living thread holds a lock of a map for long, so it does not run; or threads
+    /// that do not run hold all virtual CPUs.
     SchedYield = 24,
+    /// `nanosleep`: they hold them for longer.
+    NanoSleep = 35,
     /// `getpid`: once per process.
     GetPid = 39,
     /// `getuid`: `bpf_get_current_uid_gid`.
