@@ -88,6 +88,9 @@ pub enum Object {
 pub enum Trust {
     /// It is valid as long as the program runs (kernel `PTR_TRUSTED`).
     Trusted,
+    /// It is valid in an RCU read-side section only, in which programs that do not sleep always are
+    /// (kernel `MEM_RCU`).
+    Rcu,
     /// An argument of a function: it may be null unless it was compared, and reads through it may fault
     /// and then give 0; helpers take it.
     Argument,

@@ -64,6 +64,8 @@ pub enum MapFieldKind {
         /// Whether the value owns a reference (`__kptr`, `__percpu_kptr`) or not
         /// (`__kptr_untrusted`).
         referenced: bool,
+        /// Each CPU has an object of its own (`__percpu_kptr`).
+        percpu: bool,
     },
     /// `__uptr`: user memory that is pinned.
     Uptr {
@@ -71,13 +73,43 @@ pub enum MapFieldKind {
         target: String,
     },
     /// `struct bpf_list_head`.
-    ListHead,
+    ListHead {
+        /// What the list holds (`__contains`); without it, nothing may be put in.
+        holds: Option<GraphNode>,
+    },
     /// `struct bpf_list_node`.
     ListNode,
     /// `struct bpf_rb_root`.
-    RbRoot,
+    RbRoot {
+        /// What the tree holds, as with [`Self::ListHead`].
+        holds: Option<GraphNode>,
+    },
     /// `struct bpf_rb_node`.
     RbNode,
     /// `struct bpf_refcount`.
     Refcount,
+}
+
+/// What a list or a tree holds: structures of the program's own, by a node in each.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[doc(alias = "btf_field_graph_root")]
+pub struct GraphNode {
+    /// Number of the structure in the program's BTF.
+    pub type_id: u32,
+    /// Offset of the node in it, in bytes.
+    pub offset: u32,
+}
+
+/// A structure that the program declares, as far as objects are made of it (`bpf_obj_new`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[doc(alias = "btf_struct_meta")]
+pub struct LocalStruct {
+    /// Number in the program's BTF.
+    pub type_id: u32,
+    /// Name.
+    pub name: String,
+    /// Bytes.
+    pub size: u32,
+    /// Parts that belong to the kernel, as in [`MapDef::fields`].
+    pub fields: Vec<MapField>,
 }

@@ -1,6 +1,8 @@
 //! A program before verification.
 
-use crate::{AttachType, Hook, Insn, MapDef, ProgType};
+use std::sync::Arc;
+
+use crate::{AttachType, Hook, Insn, LocalStruct, MapDef, ProgType};
 
 /// One program with all that verification needs, from an object file or from a `bpf()` call.
 ///
@@ -28,6 +30,9 @@ pub struct Program {
     pub subprograms: Vec<Subprogram>,
     /// Source lines by slot in ascending order, as far as BTF tells; may be empty.
     pub lines: Vec<LineInfo>,
+    /// Structures that the program may make objects of, by ascending number in its BTF; empty if it
+    /// makes none.
+    pub objects: Arc<[LocalStruct]>,
 }
 
 /// A function of a program.

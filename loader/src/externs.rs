@@ -100,6 +100,18 @@ pub(crate) fn resolve(
     Ok(externs)
 }
 
+/// Kernel functions that make objects of the program's own structures, or work on them.
+const OBJECT_FUNCTIONS: [&str; 4] = ["bpf_obj_", "bpf_refcount_", "bpf_list_", "bpf_rbtree_"];
+
+/// Whether the object calls one of them.
+pub(crate) fn makes_objects(elf: &Elf<'_>, externs: &HashMap<usize, Extern>) -> bool {
+    externs.iter().any(|(index, found)| {
+        let name = elf.symbols.get(*index).map_or("", |symbol| symbol.name);
+        matches!(found, Extern::Function { .. })
+            && OBJECT_FUNCTIONS.iter().any(|start| name.starts_with(start))
+    })
+}
+
 fn kernel_symbol(target: Option<&Arc<Btf>>, name: &str, kind: Kind) -> Option<Extern> {
     let btf_id = core_relo::type_named(target?, name, kind)?;
     Some(match kind {

@@ -4,8 +4,9 @@
 //! does not make sense is left out, and the bytes stay plain memory, as they are for the kernel.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use bpftime_isa::{MapField, MapFieldKind};
+use bpftime_isa::{GraphNode, LocalStruct, MapField, MapFieldKind};
 
 use crate::btf::{Btf, BtfError, Kind, Type};
 
@@ -15,19 +16,87 @@ const MAX_FIELDS: usize = 11;
 /// Types looked at for one value; arrays of structs could ask for more.
 const MAX_VISITS: usize = 4096;
 
+/// The tags of declarations in BTF that say what lists and trees hold, by what they are about: a type,
+/// and a member of it, or `u32::MAX`.
+struct Tags<'a> {
+    btf: &'a Btf,
+    contains: HashMap<(u32, u32), &'a str>,
+}
+
+impl<'a> Tags<'a> {
+    fn read(btf: &'a Btf) -> Self {
+        let tags = btf.types().filter(|ty| ty.kind == Kind::DeclTag);
+        let contains = tags.filter_map(|ty| {
+            let what = btf.string(ty.name).ok()?.strip_prefix("contains:")?;
+            Some(((ty.size_or_type, ty.component()), what))
+        });
+        Self {
+            btf,
+            contains: contains.collect(),
+        }
+    }
+
+    /// What the list or tree at the place holds (`structure:member`), if its nodes are of the type.
+    #[doc(alias = "btf_parse_graph_root")]
+    fn held(&self, place: (u32, u32), node: &str) -> Option<GraphNode> {
+        let (name, member) = self.contains.get(&place)?.split_once(':')?;
+        let is_it = |ty: &Type<'_>| {
+            ty.kind == Kind::Struct && self.btf.name(ty).is_ok_and(|found| found == name)
+        };
+        let ty = self.btf.types().find(is_it)?;
+        let member = ty
+            .members()
+            .find(|found| self.btf.string(found.name).is_ok_and(|name| name == member))?;
+        let of = self.btf.resolve(member.ty).ok()?;
+        let fits = self.btf.name(&of).is_ok_and(|found| found == node)
+            && member.bit_size == 0
+            && member.bit_offset.is_multiple_of(8);
+        fits.then_some(GraphNode {
+            type_id: ty.id,
+            offset: member.bit_offset / 8,
+        })
+    }
+}
+
+/// A type to look at: its number, its offset in the value, and the declaration that has it.
+type Work = (u32, u32, (u32, u32));
+
+/// Of a tag that is about a declaration as a whole.
+const WHOLE: u32 = u32::MAX;
+
 /// The parts of a value of the type.
 #[doc(alias = "btf_parse_fields")]
 pub(crate) fn fields_of(btf: &Btf, value: u32) -> Vec<MapField> {
+    fields(&Tags::read(btf), value, (value, WHOLE))
+}
+
+/// The structures that the program declares.
+pub(crate) fn local_structs(btf: &Btf) -> Arc<[LocalStruct]> {
+    let tags = Tags::read(btf);
+    let structs = btf.types().filter(|ty| ty.kind == Kind::Struct);
+    structs
+        .filter_map(|ty| {
+            Some(LocalStruct {
+                type_id: ty.id,
+                name: btf.name(&ty).ok()?.to_owned(),
+                size: ty.size_or_type,
+                fields: fields(&tags, ty.id, (ty.id, WHOLE)),
+            })
+        })
+        .collect()
+}
+
+fn fields(tags: &Tags<'_>, value: u32, declared: (u32, u32)) -> Vec<MapField> {
     let mut found = Vec::new();
-    let mut work = vec![(value, 0u32)];
+    let mut work = vec![(value, 0u32, declared)];
     let mut visits = 0;
-    while let Some((id, offset)) = work.pop() {
+    while let Some(next) = work.pop() {
         visits += 1;
         if visits > MAX_VISITS || found.len() > MAX_FIELDS {
             break;
         }
         // A type that does not resolve holds nothing that is known.
-        let _ = visit(btf, id, offset, &mut found, &mut work);
+        let _ = visit(tags, next, &mut found, &mut work);
     }
     if found.len() > MAX_FIELDS {
         // So the kernel takes the value for plain memory.
@@ -48,6 +117,7 @@ pub(crate) fn fields_of_section(
     let Some(datasec) = btf.types().find(named) else {
         return Vec::new();
     };
+    let tags = Tags::read(btf);
     let mut found = Vec::new();
     for variable in datasec.variables() {
         let Ok(var) = btf.ty(variable.ty) else {
@@ -57,7 +127,7 @@ pub(crate) fn fields_of_section(
         let Some(place) = place.and_then(|place| u32::try_from(*place).ok()) else {
             continue;
         };
-        for mut field in fields_of(btf, var.size_or_type) {
+        for mut field in fields(&tags, var.size_or_type, (var.id, WHOLE)) {
             field.offset = field.offset.saturating_add(place);
             found.push(field);
         }
@@ -70,16 +140,16 @@ pub(crate) fn fields_of_section(
 }
 
 fn visit(
-    btf: &Btf,
-    id: u32,
-    offset: u32,
+    tags: &Tags<'_>,
+    (id, offset, declared): Work,
     found: &mut Vec<MapField>,
-    work: &mut Vec<(u32, u32)>,
+    work: &mut Vec<Work>,
 ) -> Result<(), BtfError> {
+    let btf = tags.btf;
     let ty = btf.resolve(id)?;
     match ty.kind {
         Kind::Struct | Kind::Union => {
-            if let Some(kind) = named(btf.name(&ty)?) {
+            if let Some(kind) = named(tags, btf.name(&ty)?, declared) {
                 found.push(MapField {
                     offset,
                     size: ty.size_or_type,
@@ -87,8 +157,10 @@ fn visit(
                 });
                 return Ok(());
             }
-            for member in ty.members().filter(|member| member.bit_size == 0) {
-                work.push((member.ty, offset.saturating_add(member.bit_offset / 8)));
+            let members = (0..).zip(ty.members());
+            for (index, member) in members.filter(|(_, member)| member.bit_size == 0) {
+                let at = offset.saturating_add(member.bit_offset / 8);
+                work.push((member.ty, at, (ty.id, index)));
             }
         }
         Kind::Array => {
@@ -102,7 +174,7 @@ fn visit(
                 for index in 0..array.len.min(MAX_FIELDS as u32 + 1) {
                     let at = size.saturating_mul(index.into());
                     let at = u32::try_from(at).unwrap_or(u32::MAX);
-                    work.push((array.element, offset.saturating_add(at)));
+                    work.push((array.element, offset.saturating_add(at), declared));
                 }
             }
         }
@@ -120,16 +192,20 @@ fn visit(
     Ok(())
 }
 
-fn named(name: &str) -> Option<MapFieldKind> {
+fn named(tags: &Tags<'_>, name: &str, declared: (u32, u32)) -> Option<MapFieldKind> {
     Some(match name {
         "bpf_spin_lock" => MapFieldKind::SpinLock,
         "bpf_res_spin_lock" => MapFieldKind::ResSpinLock,
         "bpf_timer" => MapFieldKind::Timer,
         "bpf_wq" => MapFieldKind::Workqueue,
         "bpf_task_work" => MapFieldKind::TaskWork,
-        "bpf_list_head" => MapFieldKind::ListHead,
+        "bpf_list_head" => MapFieldKind::ListHead {
+            holds: tags.held(declared, "bpf_list_node"),
+        },
         "bpf_list_node" => MapFieldKind::ListNode,
-        "bpf_rb_root" => MapFieldKind::RbRoot,
+        "bpf_rb_root" => MapFieldKind::RbRoot {
+            holds: tags.held(declared, "bpf_rb_node"),
+        },
         "bpf_rb_node" => MapFieldKind::RbNode,
         "bpf_refcount" => MapFieldKind::Refcount,
         _ => return None,
@@ -149,10 +225,12 @@ fn pointer(btf: &Btf, ty: &Type<'_>) -> Result<Option<MapFieldKind>, BtfError> {
         "kptr_untrusted" => Some(MapFieldKind::Kptr {
             target,
             referenced: false,
+            percpu: false,
         }),
-        "kptr" | "percpu_kptr" => Some(MapFieldKind::Kptr {
+        tag @ ("kptr" | "percpu_kptr") => Some(MapFieldKind::Kptr {
             target,
             referenced: true,
+            percpu: tag == "percpu_kptr",
         }),
         "uptr" => Some(MapFieldKind::Uptr { target }),
         _ => None,

@@ -11,6 +11,7 @@ use crate::btf::ext::BtfExt;
 use crate::elf::Elf;
 use crate::environment::Environment;
 use crate::link::{FunctionId, Linker};
+use crate::map_fields::local_structs;
 use crate::maps::Maps;
 use crate::signature::signature;
 use crate::{LoadError, code, externs, isolate, limits};
@@ -125,6 +126,10 @@ impl Object {
             code::apply_btf_ext(&mut code, btf, ext, environment)?;
         }
 
+        let objects = match &btf {
+            Some(btf) if externs::makes_objects(&elf, &externs) => local_structs(btf),
+            _ => [].into(),
+        };
         let mut linker = Linker {
             elf: &elf,
             btf: btf.as_ref(),
@@ -173,6 +178,7 @@ impl Object {
                     maps: linked.maps,
                     subprograms: linked.subprograms,
                     lines: linked.lines,
+                    objects: objects.clone(),
                 },
             });
         }

@@ -246,6 +246,7 @@ fn program(
         maps: definitions,
         subprograms: Vec::new(),
         lines: Vec::new(),
+        objects: [].into(),
     })
 }
 
@@ -351,7 +352,15 @@ fn fields(words: &str) -> Option<Vec<MapField>> {
     let field = |offset, size, kind| MapField { offset, size, kind };
     let kptr = |offset, target: &str, referenced| {
         let target = target.to_owned();
-        field(offset, 8, MapFieldKind::Kptr { target, referenced })
+        field(
+            offset,
+            8,
+            MapFieldKind::Kptr {
+                target,
+                referenced,
+                percpu: false,
+            },
+        )
     };
     Some(if words.contains("kptr") {
         vec![

@@ -188,6 +188,7 @@ fn program(vector: &Vector) -> Program {
         maps: Vec::new(),
         subprograms: Vec::new(),
         lines: Vec::new(),
+        objects: [].into(),
     }
 }
 

@@ -30,6 +30,7 @@ fn kptr(referenced: bool) -> MapFieldKind {
     MapFieldKind::Kptr {
         target: "task_struct".into(),
         referenced,
+        percpu: false,
     }
 }
 

@@ -172,6 +172,7 @@ fn programs_on_a_tracepoint_are_judged_as_by_the_kernel() {
             maps: Vec::new(),
             subprograms: Vec::new(),
             lines: Vec::new(),
+            objects: [].into(),
         };
         let here = verify(program, &options).map(drop);
         let there = load(&insns, id);

@@ -20,6 +20,7 @@ fn program(prog_type: ProgType, text: &str, maps: Vec<MapDef>) -> Program {
         maps,
         subprograms: Vec::new(),
         lines: Vec::new(),
+        objects: [].into(),
     }
 }
 

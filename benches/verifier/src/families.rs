@@ -77,6 +77,7 @@ impl Family {
             maps: (0..maps).map(array).collect(),
             subprograms: Vec::new(),
             lines: Vec::new(),
+            objects: [].into(),
         })
     }
 }

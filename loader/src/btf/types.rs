@@ -221,6 +221,11 @@ impl<'a> Type<'a> {
         self.word(0)
     }
 
+    /// Of a `DeclTag`: the member or parameter that it is about, or `u32::MAX`.
+    pub(crate) fn component(&self) -> u32 {
+        self.word(0)
+    }
+
     /// Of a `Struct` or `Union`.
     pub(crate) fn members(&self) -> impl Iterator<Item = Member> + use<'a> {
         let flag = self.flag;

@@ -101,6 +101,7 @@ pub fn load(request: &Request<'_>, attr: &Attr, size: u64) -> Answer {
         maps: maps.iter().map(|map| map.definition()).collect(),
         subprograms,
         lines,
+        objects: [].into(),
     };
     let options = Options::new(request.session.broker.capabilities);
     let verified = match guarded(|| verify(program, &options)) {

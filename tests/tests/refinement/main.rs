@@ -38,6 +38,7 @@ fn program(text: &str) -> Program {
         maps: vec![map(MapType::Array, 4, 48, 1), map(MapType::Hash, 8, 8, 16)],
         subprograms: Vec::new(),
         lines: Vec::new(),
+        objects: [].into(),
     }
 }
 

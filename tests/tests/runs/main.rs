@@ -218,6 +218,7 @@ fn small(prog_type: ProgType, text: &str) -> Program {
         }],
         subprograms: Vec::new(),
         lines: Vec::new(),
+        objects: [].into(),
     }
 }
 

@@ -29,6 +29,7 @@ fn program(text: &str) -> Program {
         }],
         subprograms: Vec::new(),
         lines: Vec::new(),
+        objects: [].into(),
     }
 }
 

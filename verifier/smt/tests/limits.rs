@@ -33,6 +33,7 @@ fn refine(body: &str) -> Box<Rejection> {
         }],
         subprograms: Vec::new(),
         lines: Vec::new(),
+        objects: [].into(),
     };
     let refined = verify_refined(program, &Options::linux(), &mut Z3Refiner::default());
     refined.expect_err("it is not safe")

@@ -38,9 +38,9 @@ fn name(kind: &MapFieldKind) -> &'static str {
         MapFieldKind::TaskWork => "bpf_task_work",
         MapFieldKind::Kptr { .. } => "kptr",
         MapFieldKind::Uptr { .. } => "uptr",
-        MapFieldKind::ListHead => "bpf_list_head",
+        MapFieldKind::ListHead { .. } => "bpf_list_head",
         MapFieldKind::ListNode => "bpf_list_node",
-        MapFieldKind::RbRoot => "bpf_rb_root",
+        MapFieldKind::RbRoot { .. } => "bpf_rb_root",
         MapFieldKind::RbNode => "bpf_rb_node",
         MapFieldKind::Refcount => "bpf_refcount",
     }
@@ -365,8 +365,8 @@ pub(super) fn map_fits(env: &Env<'_>, map: u32) -> Result<(), Failure> {
         | MapFieldKind::ResSpinLock
         | MapFieldKind::Timer
         | MapFieldKind::Workqueue
-        | MapFieldKind::ListHead
-        | MapFieldKind::RbRoot
+        | MapFieldKind::ListHead { .. }
+        | MapFieldKind::RbRoot { .. }
             if tracing =>
         {
             Some(("tracing", field))

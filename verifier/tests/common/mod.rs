@@ -21,6 +21,7 @@ pub(crate) fn program(prog_type: ProgType, insns: Vec<Insn>, maps: Vec<MapDef>) 
         maps,
         subprograms: Vec::new(),
         lines: Vec::new(),
+        objects: [].into(),
     }
 }
 

@@ -274,5 +274,6 @@ fn program_without_maps() -> Program {
         maps: Vec::new(),
         subprograms: Vec::new(),
         lines: Vec::new(),
+        objects: [].into(),
     }
 }

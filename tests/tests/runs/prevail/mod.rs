@@ -58,6 +58,7 @@ fn program(text: &str, built: &Built) -> Result<Program, String> {
         maps,
         subprograms: Vec::new(),
         lines: Vec::new(),
+        objects: [].into(),
     })
 }
 

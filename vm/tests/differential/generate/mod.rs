@@ -274,5 +274,6 @@ fn program(prog_type: ProgType, instructions: &[Instruction]) -> Program {
         }],
         subprograms: Vec::new(),
         lines: Vec::new(),
+        objects: [].into(),
     }
 }
