@@ -27,7 +27,7 @@ pub use vmctx::{HelperFn, ProgramFn, VmCtx};
 
 /// Version of everything in this crate; raised when a layout or a convention changes, so that
 /// code compiled for another version is never run.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Bytes of stack that one BPF frame may use (kernel `MAX_BPF_STACK`).
 #[doc(alias = "MAX_BPF_STACK")]

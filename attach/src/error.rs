@@ -195,11 +195,13 @@ pub enum Error {
         /// Its file.
         path: PathBuf,
     },
-    /// The return of a function was to be probed that an exception may pass through.
+    /// The return of a function was to be probed that an exception may pass through, and the
+    /// unwinder cannot be told of return points. May pass when the process loads more files.
     #[error(
         "cannot probe the return of the function at {address:#x} in process {pid}: {} {sign}, so a \
          C++ exception or Rust panic may pass through the function, and would end the process at a \
-         probed return; probe the function's entry, or a function that calls no other",
+         probed return, because {unwinder}; probe the function's entry, or a function that calls no \
+         other",
         path.display()
     )]
     MayUnwind {
@@ -211,6 +213,8 @@ pub enum Error {
         path: PathBuf,
         /// By what that is known, as a verb phrase about the file.
         sign: String,
+        /// Why the unwinder cannot be told, as a clause.
+        unwinder: String,
     },
     /// The in-target image or the control memory is not what it must be.
     #[error("{what} of process {pid} is damaged or of another version: {reason}")]

@@ -17,6 +17,8 @@ const DISPATCHERS: Dispatchers = Dispatchers {
     entry: 0x7fff_0000_1000,
     return_entry: 0x7fff_0000_2000,
     on_return: 0x7fff_0000_3000,
+    find_fde: 0x7fff_0000_4000,
+    find_object: 0x7fff_0000_5000,
 };
 
 /// Where the program is thought to be loaded.

@@ -143,7 +143,7 @@ pub struct PatchRecord {
 pub struct HookRecord {
     /// [`HookState`] as a number, accessed atomically.
     pub state: u32,
-    /// [`HOOK_ENTRY`] and [`HOOK_RETURN`].
+    /// [`HOOK_ENTRY`] and [`HOOK_RETURN`], or [`HOOK_UNWIND`].
     pub kind: u32,
     /// Address of the probed instruction.
     pub site: u64,
@@ -172,6 +172,11 @@ pub const HOOK_ENTRY: u32 = 1;
 
 /// The hook's trampoline takes the return address; also set if it has entry programs too.
 pub const HOOK_RETURN: u32 = 2;
+
+/// The hook is no probe: it is where an unwinder asks how to go on from an address, so that it
+/// learns what the return points of the other hooks stand for. It must be there as long as one
+/// of these may be on a stack.
+pub const HOOK_UNWIND: u32 = 4;
 
 /// Life of a hook.
 #[repr(u32)]

@@ -34,6 +34,10 @@ pub struct ImageHeader {
     pub return_entry_dispatch: u64,
     /// Where the return point of such a trampoline jumps.
     pub return_dispatch: u64,
+    /// Where the trampoline of a [`HOOK_UNWIND`](super::HOOK_UNWIND) hook at `_Unwind_Find_FDE` calls.
+    pub find_fde: u64,
+    /// The same at `_dl_find_object`.
+    pub find_object: u64,
     /// The table of [`crate::vmctx::HELPER_SLOTS`] helper addresses (relocated like the rest).
     pub helpers: u64,
     /// Words of [`crate::Capabilities`] that the image offers.
@@ -49,8 +53,8 @@ pub const RED_ZONE: usize = 128;
 pub const RETURN_MISSED_OFFSET: usize = 24;
 
 const _: () = {
-    assert!(size_of::<ImageHeader>() == 112);
+    assert!(size_of::<ImageHeader>() == 128);
     assert!(offset_of!(ImageHeader, file_len) == 16);
     assert!(offset_of!(ImageHeader, entry_dispatch) == 40);
-    assert!(offset_of!(ImageHeader, capabilities) == 72);
+    assert!(offset_of!(ImageHeader, capabilities) == 88);
 };

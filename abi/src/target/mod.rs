@@ -33,8 +33,8 @@ pub mod state;
 pub mod trace;
 
 pub use control::{
-    CONTROL_MAGIC, CONTROL_NAME, Control, ControlPage, HOOK_ENTRY, HOOK_RETURN, HookRecord,
-    HookState, MAX_MAPPINGS, MappingKind, MappingRecord, PatchRecord, Phase,
+    CONTROL_MAGIC, CONTROL_NAME, Control, ControlPage, HOOK_ENTRY, HOOK_RETURN, HOOK_UNWIND,
+    HookRecord, HookState, MAX_MAPPINGS, MappingKind, MappingRecord, PatchRecord, Phase,
 };
 pub use image::{IMAGE_HEADER_OFFSET, IMAGE_MAGIC, ImageHeader, RED_ZONE, RETURN_MISSED_OFFSET};
 pub use lease::{Lease, LeaseTable, MAX_LEASES};

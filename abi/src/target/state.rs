@@ -91,6 +91,8 @@ pub struct Config {
     pub tid_offset: u32,
     /// [`CONFIG_NO_SYSTEM_CALLS`] and [`CONFIG_SAME_PID_NAMESPACE`].
     pub flags: u32,
+    /// Hooks from this index on were never used, so no return point is theirs.
+    pub hooks_used: u32,
 }
 
 /// The target is under a seccomp filter: helpers make no system call. What they cannot find
@@ -173,6 +175,7 @@ const _: () = {
     assert!(offset_of!(Config, vdso_clock_gettime) == 24);
     assert!(offset_of!(Config, tid_offset) == 32);
     assert!(offset_of!(Config, flags) == 36);
+    assert!(offset_of!(Config, hooks_used) == 40);
     assert!(size_of::<HookDispatch>() == 64);
     assert!(offset_of!(HookDispatch, site) == 0);
     assert!(offset_of!(HookDispatch, entry_programs) == 8);

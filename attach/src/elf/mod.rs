@@ -19,11 +19,13 @@ pub const MAX_FILE: u64 = 1 << 30;
 mod error;
 mod jumps;
 mod unwind;
+mod unwinder;
 
 pub use error::ElfError;
 pub use jumps::Jump;
 pub use unwind::ReturnHazard;
 pub(crate) use unwind::is_mangled;
+pub(crate) use unwinder::{FIND_FDE, FIND_OBJECT, Unwinder};
 
 type Header = FileHeader64<LittleEndian>;
 const LE: LittleEndian = LittleEndian;

@@ -90,6 +90,8 @@ impl ImagePlace {
 #[derive(Clone, Debug)]
 pub(super) struct JournalHook {
     pub(super) index: usize,
+    /// `HookRecord::kind`.
+    pub(super) kind: u32,
     pub(super) site: u64,
     pub(super) patches: Vec<Patch>,
     pub(super) trampoline: u64,
@@ -272,12 +274,7 @@ impl ControlMemory {
     }
 
     /// Writes a journal entry, complete before its state says so.
-    pub(super) fn announce_hook(
-        &self,
-        target: &Target,
-        hook: &JournalHook,
-        kind: u32,
-    ) -> Result<()> {
+    pub(super) fn announce_hook(&self, target: &Target, hook: &JournalHook) -> Result<()> {
         let at = self.hook_at(hook.index);
         self.set_hook_state(target, hook.index, HookState::Free)?;
         let mut record = vec![0; offset_of!(HookRecord, missed_nested)];
@@ -286,7 +283,7 @@ impl ControlMemory {
                 place.copy_from_slice(value);
             }
         };
-        put(offset_of!(HookRecord, kind), &kind.to_le_bytes());
+        put(offset_of!(HookRecord, kind), &hook.kind.to_le_bytes());
         put(offset_of!(HookRecord, site), &hook.site.to_le_bytes());
         put(
             offset_of!(HookRecord, trampoline),
@@ -377,6 +374,7 @@ fn parse_hook(index: usize, record: &[u8]) -> Option<JournalHook> {
     }
     Some(JournalHook {
         index,
+        kind: u32_at(record, offset_of!(HookRecord, kind))?,
         site: u64_at(record, offset_of!(HookRecord, site))?,
         patches,
         trampoline: u64_at(record, offset_of!(HookRecord, trampoline))?,

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::mem::{offset_of, size_of};
 
 use bpftime_abi::target::{
-    HOOK_ENTRY, HOOK_RETURN, HookDispatch, HookState, MAX_HOOKS, MAX_PROGRAMS_PER_HOOK, State,
+    Config, HOOK_ENTRY, HOOK_RETURN, HookDispatch, HookState, MAX_HOOKS, MAX_PROGRAMS_PER_HOOK,
+    State,
 };
 
 use super::control::JournalHook;
@@ -19,7 +20,7 @@ use crate::target::{Stopped, Target};
 use crate::trampoline::{self, BuildError, Patch, SitePlan, Trampoline};
 
 /// Room set aside for a trampoline.
-const TRAMPOLINE_LEN: u64 = 256;
+pub(super) const TRAMPOLINE_LEN: u64 = 256;
 
 /// When a hook runs a program.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -53,14 +54,26 @@ pub(super) struct Hook {
     pub(super) index: usize,
     pub(super) site: u64,
     pub(super) patches: Vec<Patch>,
-    returns: bool,
-    trampoline: u64,
-    return_point: u64,
+    /// Its function is an unwinder's, which is told of the return points of other hooks.
+    pub(super) guards: bool,
+    pub(super) returns: bool,
+    pub(super) trampoline: u64,
+    pub(super) return_point: u64,
     /// Record indices in the order in which they run.
-    entry: Vec<usize>,
-    on_return: Vec<usize>,
+    pub(super) entry: Vec<usize>,
+    pub(super) on_return: Vec<usize>,
     /// The patch is gone; trampoline and index wait until no thread needs them.
-    retired: bool,
+    pub(super) retired: bool,
+}
+
+impl Hook {
+    /// Whether its jumps are still there.
+    pub(super) fn is_in_place(&self, target: &Target) -> bool {
+        self.patches.iter().all(|patch| {
+            let mut now = vec![0; patch.replacement.len()];
+            target.read(patch.address, &mut now).is_ok() && now == patch.replacement
+        })
+    }
 }
 
 impl Injection {
@@ -117,11 +130,7 @@ impl Injection {
     /// Whether the jumps to a link's program are still there: the process may have unloaded the
     /// file since, or changed its code. A glance that costs little; it need not be stopped.
     pub fn is_in_place(&self, target: &Target, link: Link) -> bool {
-        let mut patches = self.hooks_of(link).flat_map(|hook| &hook.patches);
-        patches.all(|patch| {
-            let mut now = vec![0; patch.replacement.len()];
-            target.read(patch.address, &mut now).is_ok() && now == patch.replacement
-        })
+        self.hooks_of(link).all(|hook| hook.is_in_place(target))
     }
 
     fn hooks_of(&self, link: Link) -> impl Iterator<Item = &Hook> {
@@ -129,11 +138,11 @@ impl Injection {
         places.filter_map(|(hook, _)| self.hooks.get(hook))
     }
 
-    /// Addresses of the functions that are patched now.
+    /// Addresses of the functions that are probed now.
     pub fn sites(&self) -> Vec<u64> {
         self.hooks
             .values()
-            .filter(|hook| !hook.retired)
+            .filter(|hook| !hook.retired && !hook.guards)
             .map(|hook| hook.site)
             .collect()
     }
@@ -146,7 +155,13 @@ impl Injection {
         address: u64,
     ) -> Result<()> {
         self.reclaim(stopped)?;
-        let hook = self.hook_for(stopped, spec, address)?;
+        let hook = match self.hook_for(stopped, spec, address) {
+            Ok(hook) => hook,
+            Err(error) => {
+                self.reclaim(stopped)?;
+                return Err(error);
+            }
+        };
         let pid = stopped.target().pid();
         let result = self.add_program(stopped, link, spec, hook);
         let empty = |h: &Hook| h.entry.is_empty() && h.on_return.is_empty();
@@ -204,27 +219,51 @@ impl Injection {
             return Ok(old.index);
         }
         let pid = stopped.target().pid();
-        let live = self.hooks.values().filter(|h| !h.retired);
-        let plan = site::plan(stopped, spec.module, (spec.offset, address), returns, live)?;
-        if Status::read(pid)?.shadow_stack
-            && let Some(what) = plan.breaks_shadow_stacks(returns)
-        {
-            return Err(Error::Site {
-                pid,
-                address,
-                reason: format!("the process has a hardware shadow stack, so {what}"),
-            });
-        }
-        let index = self.free_index().ok_or_else(|| Error::Site {
+        let refuse = |reason: String| Error::Site {
             pid,
             address,
-            reason: format!("the process has {MAX_HOOKS} hooks already, which is the most"),
+            reason,
+        };
+        if old.as_ref().is_some_and(|old| old.guards) {
+            return Err(refuse(
+                "while returns are probed in the process, its unwinder's function is hooked already"
+                    .into(),
+            ));
+        }
+        let shadow_stack = Status::read(pid)?.shadow_stack;
+        let unwinders_know = if returns && !shadow_stack {
+            self.guard_unwinders(stopped)?;
+            Some(self.unwinders_know(stopped)?)
+        } else {
+            returns.then_some(Ok(()))
+        };
+        let live = self.hooks.values().filter(|h| !h.retired);
+        let place = (spec.offset, address);
+        let plan = site::plan(stopped, spec.module, place, unwinders_know, live)?;
+        if shadow_stack && let Some(what) = plan.breaks_shadow_stacks(returns) {
+            return Err(refuse(format!(
+                "the process has a hardware shadow stack, so {what}"
+            )));
+        }
+        let index = self.free_index().ok_or_else(|| {
+            refuse(format!(
+                "the process has {MAX_HOOKS} hooks already, which is the most"
+            ))
         })?;
-        let trampoline = self.place_trampoline(stopped, &plan, index, returns)?;
+        let dispatchers = self.dispatchers;
+        let trampoline = self.place_trampoline(stopped, &plan, |plan, room| {
+            let build = if returns {
+                trampoline::build_return
+            } else {
+                trampoline::build_entry
+            };
+            build(plan, index as u32, &dispatchers, room)
+        })?;
         let hook = Hook {
             index,
             site: address,
             patches: trampoline.patches.clone(),
+            guards: false,
             returns,
             trampoline: trampoline.address,
             return_point: trampoline.return_point.unwrap_or(0),
@@ -235,24 +274,14 @@ impl Injection {
         let kind = HOOK_ENTRY | if returns { HOOK_RETURN } else { 0 };
         let record = JournalHook {
             index,
+            kind,
             site: address,
             patches: hook.patches.clone(),
             trampoline: hook.trampoline,
             trampoline_len: TRAMPOLINE_LEN,
             return_point: hook.return_point,
         };
-        self.control
-            .announce_hook(stopped.target(), &record, kind)?;
-        self.write_dispatch(stopped, &hook)?;
-        self.hooks.insert(index, hook);
-        self.hooks_used = self.hooks_used.max(index + 1);
-        self.write_lists(stopped, index)?;
-        if let Err(error) = self.patch_in(stopped, index, old.as_ref()) {
-            self.remove_hook(stopped, index)?;
-            return Err(error);
-        }
-        self.control
-            .set_hook_state(stopped.target(), index, HookState::Live)?;
+        self.put_in_place(stopped, hook, &record, old.as_ref())?;
         if let Some(old) = old {
             // Its programs run from the new one now; its trampoline is no longer jumped to.
             for places in self.links.values_mut() {
@@ -270,21 +299,44 @@ impl Injection {
         Ok(index)
     }
 
+    /// Announces a hook whose trampoline is there, and patches its site.
+    pub(super) fn put_in_place(
+        &mut self,
+        stopped: &mut Stopped<'_>,
+        hook: Hook,
+        record: &JournalHook,
+        old: Option<&Hook>,
+    ) -> Result<()> {
+        let index = hook.index;
+        self.control.announce_hook(stopped.target(), record)?;
+        self.write_dispatch(stopped, &hook)?;
+        self.hooks.insert(index, hook);
+        self.hooks_used = self.hooks_used.max(index + 1);
+        self.tell_hooks_used(stopped)?;
+        self.write_lists(stopped, index)?;
+        if let Err(error) = self.patch_in(stopped, index, old) {
+            self.remove_hook(stopped, index)?;
+            return Err(error);
+        }
+        self.control
+            .set_hook_state(stopped.target(), index, HookState::Live)
+    }
+
     /// A record that was never used, so that forked children find what their patches replaced;
     /// else any that is free.
-    fn free_index(&self) -> Option<usize> {
+    pub(super) fn free_index(&self) -> Option<usize> {
         let never_used = self.hooks_used..MAX_HOOKS;
         never_used
             .chain(0..MAX_HOOKS)
             .find(|index| !self.hooks.contains_key(index))
     }
 
-    fn place_trampoline(
+    /// Builds a trampoline in room near its site.
+    pub(super) fn place_trampoline(
         &mut self,
         stopped: &mut Stopped<'_>,
         plan: &SitePlan,
-        index: usize,
-        returns: bool,
+        build: impl FnOnce(&SitePlan, u64) -> Result<Trampoline, BuildError>,
     ) -> Result<Trampoline> {
         let pid = stopped.target().pid();
         let refuse = |error: BuildError| Error::Site {
@@ -293,12 +345,7 @@ impl Injection {
             reason: error.to_string(),
         };
         let room = self.trampoline_room(stopped, plan.address, TRAMPOLINE_LEN)?;
-        let build = if returns {
-            trampoline::build_return
-        } else {
-            trampoline::build_entry
-        };
-        let built = build(plan, index as u32, &self.dispatchers, room).map_err(refuse);
+        let built = build(plan, room).map_err(refuse);
         let trampoline = match built {
             Ok(trampoline) if trampoline.code.len() as u64 <= TRAMPOLINE_LEN => trampoline,
             other => {
@@ -331,6 +378,13 @@ impl Injection {
             stopped.write(at + offset as u64, &value.to_le_bytes())?;
         }
         Ok(())
+    }
+
+    /// Tells the image how many hooks may have a return point.
+    fn tell_hooks_used(&self, stopped: &Stopped<'_>) -> Result<()> {
+        let config = self.control.place.state + offset_of!(State, config) as u64;
+        let at = config + offset_of!(Config, hooks_used) as u64;
+        stopped.write(at, &(self.hooks_used as u32).to_le_bytes())
     }
 
     fn write_lists(&self, stopped: &Stopped<'_>, index: usize) -> Result<()> {
@@ -396,8 +450,16 @@ impl Injection {
     }
 
     /// Makes indices, trampolines and records of what was removed free again, if no thread
-    /// needs them.
+    /// needs them, and lets go of unwinders that need not know anything any more.
     fn reclaim(&mut self, stopped: &mut Stopped<'_>) -> Result<()> {
+        self.reclaim_retired(stopped)?;
+        if self.retire_guards(stopped)? {
+            self.reclaim_retired(stopped)?;
+        }
+        Ok(())
+    }
+
+    fn reclaim_retired(&mut self, stopped: &mut Stopped<'_>) -> Result<()> {
         let retired: Vec<Hook> = self.hooks.values().filter(|h| h.retired).cloned().collect();
         if (retired.is_empty() && !self.programs.has_retired())
             || inside::is_busy(stopped, &self.control)?

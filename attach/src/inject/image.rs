@@ -129,6 +129,8 @@ fn parse_header(elf: &[u8]) -> Result<ImageHeader, ImageError> {
         entry_dispatch: word(offset_of!(ImageHeader, entry_dispatch))?,
         return_entry_dispatch: word(offset_of!(ImageHeader, return_entry_dispatch))?,
         return_dispatch: word(offset_of!(ImageHeader, return_dispatch))?,
+        find_fde: word(offset_of!(ImageHeader, find_fde))?,
+        find_object: word(offset_of!(ImageHeader, find_object))?,
         helpers: word(offset_of!(ImageHeader, helpers))?,
         capabilities,
     };
@@ -154,6 +156,8 @@ fn parse_header(elf: &[u8]) -> Result<ImageHeader, ImageError> {
         header.entry_dispatch,
         header.return_entry_dispatch,
         header.return_dispatch,
+        header.find_fde,
+        header.find_object,
     ];
     if entries
         .iter()

@@ -14,6 +14,7 @@ mod programs;
 mod returns;
 mod site;
 mod undo;
+mod unwind;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -73,6 +74,7 @@ pub struct Injection {
     config_flags: u32,
     /// [`Config::tid_offset`] as the process has it.
     tid_offset: u32,
+    unwinders: unwind::Unwinders,
 }
 
 impl Injection {
@@ -134,6 +136,7 @@ impl Injection {
             next_link: 1,
             config_flags: config_flags(&status),
             tid_offset: 0,
+            unwinders: unwind::Unwinders::default(),
         };
         if let Err(error) = injection.fill(stopped, options, &maps) {
             // No code of the process is changed yet, so this leaves nothing behind.

@@ -93,12 +93,13 @@ impl Module {
 }
 
 /// Decides how to patch the function at `offset` of the file, which is mapped at `address`.
-/// `hooks` are the ones that are in place.
+/// `hooks` are the ones that are in place. `returns`: returns are to be seen, and why unwinders cannot
+/// be told of return points, if so.
 pub(super) fn plan<'h>(
     stopped: &Stopped<'_>,
     module: &Module,
     (offset, address): (u64, u64),
-    returns: bool,
+    returns: Option<Result<(), String>>,
     hooks: impl Iterator<Item = &'h Hook> + Clone,
 ) -> Result<SitePlan> {
     let pid = stopped.target().pid();
@@ -121,7 +122,7 @@ pub(super) fn plan<'h>(
             "it is {into} bytes into {name}; only the entry of a function can be hooked"
         )));
     };
-    if returns {
+    if returns.is_some() {
         let names = elf.functions().iter().filter(|f| f.offset == offset);
         if let Some(function) = names.clone().find(|f| trampoline::returns_twice(&f.name)) {
             return Err(refuse(format!(
@@ -130,7 +131,7 @@ pub(super) fn plan<'h>(
             )));
         }
     }
-    if returns && elf.return_hazard() == Some(&ReturnHazard::MovingStacks) {
+    if returns.is_some() && elf.return_hazard() == Some(&ReturnHazard::MovingStacks) {
         return Err(Error::GoFunction {
             pid,
             address,
@@ -161,7 +162,7 @@ pub(super) fn plan<'h>(
     }
     let (padding_before, rest) = bytes.split_at(before as usize);
     let (code, padding_after) = rest.split_at(size as usize);
-    if returns
+    if let Some(Err(unwinder)) = returns
         && let Some(sign) = sign_of_exceptions(elf, offset)
         && !trampoline::is_leaf(code, address)
     {
@@ -170,6 +171,7 @@ pub(super) fn plan<'h>(
             address,
             path: elf.path().to_owned(),
             sign,
+            unwinder,
         });
     }
     let entries: Vec<u64> = elf

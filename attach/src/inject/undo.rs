@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::thread;
 use std::time::Duration;
 
-use bpftime_abi::target::{HookState, Phase};
+use bpftime_abi::target::{HOOK_UNWIND, HookState, Phase};
 
 use super::control::{ControlMemory, JournalHook};
 use super::hooks::revert;
@@ -110,23 +110,23 @@ fn undo_one(stopped: &mut Stopped<'_>, control: &ControlMemory, done: &mut Detac
         control.switch_all_off(target)?;
     }
     let hooks = control.hooks(target)?;
-    for hook in &hooks {
+    // An unwinder must be told what return points stand for as long as there are any.
+    let (guards, probes): (Vec<_>, Vec<_>) =
+        hooks.iter().partition(|hook| hook.kind & HOOK_UNWIND != 0);
+    for hook in probes {
         let patched = is_patched(stopped, hook);
-        if control.owned && patched {
-            control.set_hook_state(target, hook.index, HookState::Removing)?;
-        }
-        match revert(stopped, hook.site, &hook.patches)? {
+        match undo_hook(stopped, control, hook)? {
             Outcome::Done => done.restored += usize::from(patched),
             // A removed record is only history.
             Outcome::Foreign if patched => done.foreign.push(hook.site),
             Outcome::Foreign => {}
         }
-        if control.owned && patched {
-            control.set_hook_state(target, hook.index, HookState::Free)?;
-        }
     }
     if !image_is_there(stopped, control)? {
         // Killed before the image was in, or while everything was being unmapped.
+        for hook in guards {
+            undo_hook(stopped, control, hook)?;
+        }
         return unmap_all(stopped, control);
     }
     let points: HashMap<usize, u64> = hooks
@@ -140,8 +140,29 @@ fn undo_one(stopped: &mut Stopped<'_>, control: &ControlMemory, done: &mut Detac
         done.code_left = true;
         return Ok(());
     }
+    // These have no islands, so no thread is let run for it.
+    for hook in guards {
+        undo_hook(stopped, control, hook)?;
+    }
     returns.put_back(stopped)?;
     unmap_all(stopped, control)
+}
+
+/// Gives a function its own bytes back.
+fn undo_hook(
+    stopped: &mut Stopped<'_>,
+    control: &ControlMemory,
+    hook: &JournalHook,
+) -> Result<Outcome> {
+    let patched = control.owned && is_patched(stopped, hook);
+    if patched {
+        control.set_hook_state(stopped.target(), hook.index, HookState::Removing)?;
+    }
+    let outcome = revert(stopped, hook.site, &hook.patches)?;
+    if patched {
+        control.set_hook_state(stopped.target(), hook.index, HookState::Free)?;
+    }
+    Ok(outcome)
 }
 
 /// Whether any of the hook's jumps is in place.

@@ -16,6 +16,10 @@ pub struct Dispatchers {
     pub return_entry: u64,
     /// [`ImageHeader::return_dispatch`].
     pub on_return: u64,
+    /// [`ImageHeader::find_fde`].
+    pub find_fde: u64,
+    /// [`ImageHeader::find_object`].
+    pub find_object: u64,
 }
 
 impl Dispatchers {
@@ -25,6 +29,8 @@ impl Dispatchers {
             entry: base + header.entry_dispatch,
             return_entry: base + header.return_entry_dispatch,
             on_return: base + header.return_dispatch,
+            find_fde: base + header.find_fde,
+            find_object: base + header.find_object,
         }
     }
 }
@@ -128,6 +134,20 @@ pub fn build_return(
     let to_displaced = (code.len() - return_point) as u32;
     code[return_point - 4..return_point].copy_from_slice(&to_displaced.to_le_bytes());
     finish(plan, address, code, Some(return_point), &[enter, leave])
+}
+
+/// The trampoline of a hook by which an unwinder learns what return points stand for: `dispatcher`
+/// ([`Dispatchers::find_fde`] or [`Dispatchers::find_object`]) answers in the function's place, or
+/// lets it.
+pub fn build_unwind(
+    plan: &SitePlan,
+    dispatcher: u64,
+    address: u64,
+) -> Result<Trampoline, BuildError> {
+    let mut code = Vec::with_capacity(64);
+    // At the entry of a function that was called, nothing is below the stack pointer.
+    let ask = Literal::place(&mut code, [0xff, 0x15], dispatcher);
+    finish(plan, address, code, None, &[ask])
 }
 
 /// `lea rsp, [rsp - RED_ZONE]; push index`, neither of which changes flags.

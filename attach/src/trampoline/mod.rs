@@ -13,7 +13,9 @@ pub mod plan;
 pub mod refusal;
 pub mod relocate;
 
-pub use build::{BuildError, Dispatchers, Patch, Trampoline, build_entry, build_return};
+pub use build::{
+    BuildError, Dispatchers, Patch, Trampoline, build_entry, build_return, build_unwind,
+};
 pub use leaf::is_leaf;
 pub use plan::{Jump, Padding, Site, SitePlan, plan};
 pub use refusal::{Obstacle, Refusal, returns_twice};

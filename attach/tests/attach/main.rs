@@ -6,12 +6,14 @@
 //! - [`stopping`]: a stopped process has no thread that runs
 //! - [`special`]: stopped, forked, confined and other unusual processes
 //! - [`hostile`]: processes that write into what they share with us
-//! - [`unwinding`]: exceptions and stacks that move
+//! - [`unwinding`]: return probes that are refused because of unwinders and stacks that move
+//! - [`exceptions`]: exceptions, cancellations and backtraces pass functions whose return is probed
 //! - [`elf`]: symbols as other tools see them
 //! - [`support`], [`hooking`]: victims and programs
 #![expect(clippy::print_stdout, reason = "tests say why they skip")]
 
 mod elf;
+mod exceptions;
 mod hooking;
 mod hostile;
 mod inject;

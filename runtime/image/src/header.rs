@@ -37,6 +37,8 @@ global_asm!(
     ".quad bpftime_entry_dispatch - bpftime_header + {place}",
     ".quad bpftime_return_entry_dispatch - bpftime_header + {place}",
     ".quad bpftime_return_dispatch - bpftime_header + {place}",
+    ".quad bpftime_find_fde - bpftime_header + {place}",
+    ".quad bpftime_find_object - bpftime_header + {place}",
     ".quad {helpers} - bpftime_header + {place}",
     ".quad {c0}, {c1}, {c2}, {c3}, {c4}",
     ".popsection",

@@ -18,6 +18,7 @@
 //! - `prepare`: what some programs need before they run, virtual CPUs above all
 //! - `task`: which process and thread this is
 //! - `environment`: what helpers ask of their surroundings
+//! - `unwind`: what unwinders are told of return points
 //! - `trace`: the ring that takes `bpf_trace_printk`'s text
 //! - `sys`: the system calls that helpers need; none is on a probe's own path
 //! - `panic`: proof that there is none
@@ -51,3 +52,4 @@ mod slot;
 mod sys;
 mod task;
 mod trace;
+mod unwind;

@@ -1,0 +1,106 @@
+//! Which part a file has in unwinding: found in its symbol tables, without reading the rest.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use object::elf::{SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, SectionHeader64, Sym64};
+use object::pod::slice_from_all_bytes;
+use object::read::elf::{FileHeader, SectionHeader, Sym};
+
+use super::{Header, LE, MAX_FILE};
+
+type Section = SectionHeader64<object::LittleEndian>;
+type Symbol = Sym64<object::LittleEndian>;
+
+/// The function of libgcc's unwinder that finds what is known of an address.
+pub(crate) const FIND_FDE: &str = "_Unwind_Find_FDE";
+
+/// The function of glibc, since version 2.35, that finds the file of an address for unwinders.
+pub(crate) const FIND_OBJECT: &str = "_dl_find_object";
+
+/// Names by which an unwinder is known.
+const UNWINDS: [&str; 2] = ["_Unwind_RaiseException", "_Unwind_ForcedUnwind"];
+
+/// Names that only other unwinders than libgcc's have: LLVM's libunwind, and the libunwind that
+/// nongnu.org hosts.
+const FOREIGN: [&str; 4] = ["__unw_step", "unw_step", "_ULx86_64_step", "_Ux86_64_step"];
+
+/// Which part a file has in unwinding.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Unwinder {
+    /// Unwinds: has `_Unwind_RaiseException` or `_Unwind_ForcedUnwind`.
+    pub(crate) unwinds: bool,
+    /// Has [`FIND_FDE`].
+    pub(crate) finds_frames: bool,
+    /// Has an unwinder other than libgcc's.
+    pub(crate) foreign: bool,
+    /// Has [`FIND_OBJECT`].
+    pub(crate) finds_objects: bool,
+    /// Calls another file's [`FIND_OBJECT`], as only unwinders do.
+    pub(crate) asks_for_objects: bool,
+}
+
+impl Unwinder {
+    /// Reads the symbol tables of a file. What is damaged counts as absent.
+    pub(crate) fn of(file: &File) -> io::Result<Self> {
+        let mut found = Self::default();
+        let mut header = [0; size_of::<Header>()];
+        file.read_exact_at(&mut header, 0)?;
+        let Ok(header) = Header::parse(&header[..]) else {
+            return Ok(found);
+        };
+        let sections_len = u64::from(header.e_shnum(LE)) * size_of::<Section>() as u64;
+        let sections = read(file, header.e_shoff(LE), sections_len)?;
+        let Ok(sections) = slice_from_all_bytes::<Section>(&sections) else {
+            return Ok(found);
+        };
+        for table in sections
+            .iter()
+            .filter(|s| matches!(s.sh_type(LE), SHT_SYMTAB | SHT_DYNSYM))
+        {
+            let Some(strings) = sections.get(table.sh_link(LE) as usize) else {
+                continue;
+            };
+            let symbols = read(file, table.sh_offset(LE), table.sh_size(LE))?;
+            let strings = read(file, strings.sh_offset(LE), strings.sh_size(LE))?;
+            for symbol in slice_from_all_bytes::<Symbol>(&symbols).unwrap_or_default() {
+                found.add(symbol, &strings);
+            }
+        }
+        Ok(found)
+    }
+
+    fn add(&mut self, symbol: &Symbol, strings: &[u8]) {
+        let Some(rest) = strings.get(symbol.st_name(LE) as usize..) else {
+            return;
+        };
+        // Most symbols are not ours; none of the names is longer.
+        let rest = rest.get(..32).unwrap_or(rest);
+        if !(rest.starts_with(b"_") || rest.starts_with(b"unw_")) {
+            return;
+        }
+        let end = rest.iter().position(|b| matches!(b, 0 | b'@'));
+        let name = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+        let is = |known: &&str| known.as_bytes() == name;
+        if symbol.st_shndx(LE) == SHN_UNDEF {
+            self.asks_for_objects |= is(&FIND_OBJECT);
+            return;
+        }
+        self.unwinds |= UNWINDS.iter().any(is);
+        self.finds_frames |= is(&FIND_FDE);
+        self.foreign |= FOREIGN.iter().any(is);
+        self.finds_objects |= is(&FIND_OBJECT);
+    }
+}
+
+/// Part of a file; nothing where the file ends before.
+fn read(file: &File, offset: u64, len: u64) -> io::Result<Vec<u8>> {
+    let size = file.metadata()?.len();
+    if len > MAX_FILE || offset.checked_add(len).is_none_or(|end| end > size) {
+        return Ok(Vec::new());
+    }
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, offset)?;
+    Ok(bytes)
+}

@@ -1,0 +1,344 @@
+//! Hooks by which unwinders learn what return points stand for.
+//!
+//! A return point that an exception, a cancellation or a backtrace meets is described to the
+//! unwinder by the image (`runtime/image/src/unwind.rs`), from hooks at the functions that unwinders
+//! ask. They are there from before the first return probe until no return point is left on a stack.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use bpftime_abi::target::{HOOK_UNWIND, HookState};
+
+use super::control::JournalHook;
+use super::hooks::{Hook, TRAMPOLINE_LEN, revert};
+use super::site::{self, Module};
+use super::{Injection, inside};
+use crate::elf::{FIND_FDE, FIND_OBJECT, Unwinder};
+use crate::error::{Error, Result};
+use crate::process::{Mapping, Maps};
+use crate::target::{Stopped, Target};
+use crate::trampoline::{self, Jump};
+
+/// What is known of the files that a process has loaded.
+#[derive(Debug, Default)]
+pub(super) struct Unwinders {
+    /// By device and inode as the mappings show them.
+    files: HashMap<(u64, u64), Loaded>,
+    /// Sites that cannot be hooked, with the reasons.
+    refused: HashMap<u64, String>,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    path: PathBuf,
+    /// `None`: it cannot be read, so nothing is known.
+    unwinder: Option<Unwinder>,
+    /// The file, if one of its functions is to be hooked.
+    module: Option<Module>,
+}
+
+/// A function that an unwinder asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Question {
+    FindFde,
+    FindObject,
+}
+
+/// A function to be hooked.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    file: (u64, u64),
+    question: Question,
+    offset: u64,
+    address: u64,
+}
+
+impl Loaded {
+    fn look(maps: &Maps, mapping: &Mapping) -> Self {
+        let path = maps.path_from_outside(&mapping.name);
+        let mut loaded = Self {
+            path: mapping.name.clone(),
+            unwinder: None,
+            module: None,
+        };
+        let file = File::options()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+            .open(&path);
+        // A device is not to be read.
+        let file = file.ok().filter(|file| {
+            !mapping.deleted && file.metadata().is_ok_and(|meta| meta.file_type().is_file())
+        });
+        loaded.unwinder = file.and_then(|file| Unwinder::of(&file).ok());
+        if let Some(unwinder) = loaded.unwinder
+            && (unwinder.finds_frames || unwinder.finds_objects)
+            && let Ok(module) = Module::open(&path)
+        {
+            for question in [Question::FindFde, Question::FindObject] {
+                if let Some(offset) = question.offset(&module) {
+                    module.prepare(offset);
+                }
+            }
+            loaded.module = Some(module);
+        }
+        loaded
+    }
+
+    /// Whether the file's own unwinder is libgcc's.
+    fn is_known(&self) -> bool {
+        self.unwinder.is_some_and(|u| !u.foreign)
+    }
+}
+
+impl Question {
+    fn offset(self, module: &Module) -> Option<u64> {
+        let name = match self {
+            Self::FindFde => FIND_FDE,
+            Self::FindObject => FIND_OBJECT,
+        };
+        module.elf().function(name).ok().map(|f| f.offset)
+    }
+}
+
+impl Unwinders {
+    /// Looks at the files that are mapped and were not looked at. The process need not be stopped.
+    fn look(&mut self, maps: &Maps) {
+        for mapping in code_files(maps) {
+            self.files
+                .entry((mapping.device, mapping.inode))
+                .or_insert_with(|| Loaded::look(maps, mapping));
+        }
+    }
+
+    /// The functions that are to be hooked.
+    fn asked(&self, maps: &Maps) -> Vec<Asked> {
+        let mut asked = Vec::new();
+        for (file, loaded) in &self.files {
+            let Some(module) = loaded.module.as_ref().filter(|_| loaded.is_known()) else {
+                continue;
+            };
+            for question in [Question::FindFde, Question::FindObject] {
+                let Some(offset) = question.offset(module) else {
+                    continue;
+                };
+                asked.extend(
+                    maps.code_addresses(module.id(), offset)
+                        .into_iter()
+                        .map(|address| Asked {
+                            file: *file,
+                            question,
+                            offset,
+                            address,
+                        }),
+                );
+            }
+        }
+        asked.sort_by_key(|asked| asked.address);
+        asked
+    }
+}
+
+/// Mappings of code that come from files other than ours.
+fn code_files(maps: &Maps) -> impl Iterator<Item = &Mapping> {
+    maps.iter()
+        .filter(|m| m.execute && m.is_file() && m.memfd_name().is_none())
+}
+
+impl Injection {
+    /// Whether the process has loaded an unwinder that was not told of return points yet, and needs
+    /// to be: [`Injection::guard_unwinders`] does that. The process need not be stopped.
+    pub fn has_unguarded_unwinder(&mut self, target: &Target, maps: &Maps) -> bool {
+        self.unwinders.look(maps);
+        let asked = self.unwinders.asked(maps);
+        asked.iter().any(|asked| {
+            !self.unwinders.refused.contains_key(&asked.address)
+                && !self.is_guarded(target, asked.address)
+        })
+    }
+
+    /// Whether returns are probed, so that unwinders must know.
+    pub fn probes_returns(&self) -> bool {
+        self.hooks.values().any(|hook| hook.returns)
+    }
+
+    fn is_guarded(&self, target: &Target, address: u64) -> bool {
+        let mut guards = self.hooks.values().filter(|hook| hook.guards);
+        guards.any(|hook| hook.site == address && !hook.retired && hook.is_in_place(target))
+    }
+
+    /// Tells all unwinders of return points that can be told.
+    pub fn guard_unwinders(&mut self, stopped: &mut Stopped<'_>) -> Result<()> {
+        let maps = stopped.maps()?;
+        self.unwinders.look(&maps);
+        // Those of files that were unloaded, or loaded again.
+        let target = stopped.target();
+        let mut gone = Vec::new();
+        for hook in self.hooks.values_mut().filter(|h| h.guards && !h.retired) {
+            if !hook.is_in_place(target) {
+                hook.retired = true;
+                gone.push(hook.index);
+            }
+        }
+        for index in gone {
+            self.control
+                .set_hook_state(target, index, HookState::Free)?;
+        }
+        for asked in self.unwinders.asked(&maps) {
+            if self.is_guarded(stopped.target(), asked.address) {
+                continue;
+            }
+            match self.guard(stopped, &maps, asked) {
+                Ok(()) => {
+                    self.unwinders.refused.remove(&asked.address);
+                }
+                Err(error) if error.is_gone() => return Err(error),
+                Err(error) => {
+                    let why = error.to_string();
+                    tracing::debug!("an unwinder is not told of return points: {why}");
+                    self.unwinders.refused.insert(asked.address, why);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn guard(&mut self, stopped: &mut Stopped<'_>, maps: &Maps, asked: Asked) -> Result<()> {
+        let (pid, address) = (stopped.target().pid(), asked.address);
+        let refuse = |reason: String| Error::Site {
+            pid,
+            address,
+            reason,
+        };
+        let module = self.unwinders.files.get(&asked.file);
+        let Some(module) = module.and_then(|loaded| loaded.module.as_ref()) else {
+            return Ok(());
+        };
+        let live = self.hooks.values().filter(|h| !h.retired);
+        let plan = site::plan(stopped, module, (asked.offset, address), None, live.clone())?;
+        if plan.jump != Jump::Near {
+            return Err(refuse("there is no room for a jump".into()));
+        }
+        if live.clone().any(|hook| hook.site == address) {
+            return Err(refuse("it is probed".into()));
+        }
+        // What an earlier injection left, whose code may be unmapped at any time.
+        let ours = inside::code(maps);
+        let leads_to_ours = plan.displaced.iter().any(|instruction| {
+            let to = instruction.near_branch_target();
+            ours.iter().any(|range| range.contains(&to))
+        });
+        if leads_to_ours {
+            return Err(refuse("an earlier attachment is still in it".into()));
+        }
+        let index = self
+            .free_index()
+            .ok_or_else(|| refuse("the process has too many hooks".into()))?;
+        let dispatcher = match asked.question {
+            Question::FindFde => self.dispatchers.find_fde,
+            Question::FindObject => self.dispatchers.find_object,
+        };
+        let trampoline = self.place_trampoline(stopped, &plan, |plan, room| {
+            trampoline::build_unwind(plan, dispatcher, room)
+        })?;
+        let hook = Hook {
+            index,
+            site: address,
+            patches: trampoline.patches.clone(),
+            guards: true,
+            returns: false,
+            trampoline: trampoline.address,
+            return_point: 0,
+            entry: Vec::new(),
+            on_return: Vec::new(),
+            retired: false,
+        };
+        let record = JournalHook {
+            index,
+            kind: HOOK_UNWIND,
+            site: address,
+            patches: hook.patches.clone(),
+            trampoline: hook.trampoline,
+            trampoline_len: TRAMPOLINE_LEN,
+            return_point: 0,
+        };
+        self.put_in_place(stopped, hook, &record, None)
+    }
+
+    /// Why an exception may not pass return points in this process; `Ok` if it may.
+    pub(super) fn unwinders_know(&self, stopped: &Stopped<'_>) -> Result<Result<(), String>> {
+        let maps = stopped.maps()?;
+        let target = stopped.target();
+        let asked = self.unwinders.asked(&maps);
+        let guarded = |file: Option<(u64, u64)>, question: Question| {
+            let mut sites = asked
+                .iter()
+                .filter(|a| a.question == question && file.is_none_or(|file| a.file == file))
+                .peekable();
+            sites.peek().is_some() && sites.all(|a| self.is_guarded(target, a.address))
+        };
+        let finder = guarded(None, Question::FindObject);
+        let mut known = false;
+        for mapping in code_files(&maps) {
+            let key = (mapping.device, mapping.inode);
+            let Some(loaded) = self.unwinders.files.get(&key) else {
+                continue;
+            };
+            let path = loaded.path.display();
+            let Some(unwinder) = loaded.unwinder else {
+                return Ok(Err(format!("{path}, which it has loaded, cannot be read")));
+            };
+            if !(unwinder.unwinds || unwinder.finds_frames || unwinder.asks_for_objects) {
+                continue;
+            }
+            if unwinder.foreign {
+                return Ok(Err(format!(
+                    "the unwinder in {path} is not libgcc's and cannot be told of probed returns"
+                )));
+            }
+            let told =
+                guarded(Some(key), Question::FindFde) || (unwinder.asks_for_objects && finder);
+            if !told {
+                let mut sites = asked.iter().filter(|a| a.file == key);
+                let why = sites.find_map(|a| self.unwinders.refused.get(&a.address));
+                let why = why.map_or(String::new(), |why| format!(" ({why})"));
+                return Ok(Err(format!(
+                    "the unwinder in {path} cannot be told of probed returns{why}"
+                )));
+            }
+            known = true;
+        }
+        Ok(if known {
+            Ok(())
+        } else {
+            Err("no unwinder was found in it that could be told of probed returns".into())
+        })
+    }
+
+    /// Takes the hooks at unwinders away if no return is probed any more and no return point left.
+    /// Whether there were any.
+    pub(super) fn retire_guards(&mut self, stopped: &mut Stopped<'_>) -> Result<bool> {
+        if self.probes_returns() {
+            return Ok(false);
+        }
+        let guards: Vec<Hook> = self
+            .hooks
+            .values()
+            .filter(|hook| hook.guards && !hook.retired)
+            .cloned()
+            .collect();
+        for guard in &guards {
+            let target = stopped.target();
+            self.control
+                .set_hook_state(target, guard.index, HookState::Removing)?;
+            revert(stopped, guard.site, &guard.patches)?;
+            self.control
+                .set_hook_state(stopped.target(), guard.index, HookState::Free)?;
+            if let Some(hook) = self.hooks.get_mut(&guard.index) {
+                hook.retired = true;
+            }
+        }
+        Ok(!guards.is_empty())
+    }
+}
