@@ -12,6 +12,7 @@ use super::control::JournalHook;
 use super::programs::{ProgramSpec, write_list};
 use super::returns::Returns;
 use super::site::{self, Module};
+use super::unwind::Unwinders;
 use super::{Injection, inside};
 use crate::error::{Error, Result};
 use crate::patch::{self, Change, Outcome};
@@ -78,7 +79,13 @@ impl Hook {
 
 impl Injection {
     /// Runs a program at a function, wherever the file is mapped in the process. All or nothing.
-    pub fn link(&mut self, stopped: &mut Stopped<'_>, spec: &LinkSpec<'_>) -> Result<Link> {
+    /// `unwinders` knows the process's files, or gets to know them.
+    pub fn link(
+        &mut self,
+        stopped: &mut Stopped<'_>,
+        spec: &LinkSpec<'_>,
+        unwinders: &mut Unwinders,
+    ) -> Result<Link> {
         let maps = stopped.maps()?;
         let addresses = maps.code_addresses(spec.module.id(), spec.offset);
         if addresses.is_empty() {
@@ -91,7 +98,7 @@ impl Injection {
         self.next_link += 1;
         self.links.insert(link.0, Vec::new());
         for address in addresses {
-            if let Err(error) = self.link_at(stopped, link, spec, address) {
+            if let Err(error) = self.link_at(stopped, link, spec, address, unwinders) {
                 self.unlink(stopped, link)?;
                 return Err(error);
             }
@@ -153,9 +160,10 @@ impl Injection {
         link: Link,
         spec: &LinkSpec<'_>,
         address: u64,
+        unwinders: &mut Unwinders,
     ) -> Result<()> {
         self.reclaim(stopped)?;
-        let hook = match self.hook_for(stopped, spec, address) {
+        let hook = match self.hook_for(stopped, spec, address, unwinders) {
             Ok(hook) => hook,
             Err(error) => {
                 self.reclaim(stopped)?;
@@ -206,6 +214,7 @@ impl Injection {
         stopped: &mut Stopped<'_>,
         spec: &LinkSpec<'_>,
         address: u64,
+        unwinders: &mut Unwinders,
     ) -> Result<usize> {
         let returns = spec.when == When::Return;
         let old = self
@@ -232,8 +241,8 @@ impl Injection {
         }
         let shadow_stack = Status::read(pid)?.shadow_stack;
         let unwinders_know = if returns && !shadow_stack {
-            self.guard_unwinders(stopped)?;
-            Some(self.unwinders_know(stopped)?)
+            self.guard_unwinders(stopped, unwinders)?;
+            Some(self.unwinders_know(stopped, unwinders)?)
         } else {
             returns.then_some(Ok(()))
         };

@@ -39,12 +39,17 @@ pub(super) fn code(maps: &Maps) -> Vec<Range<u64>> {
 }
 
 /// Whether a thread refers to any of `ranges`, not counting the return addresses that `returns`
-/// can put back.
+/// can put back. A register counts too: an unwinder may just be reading what the image has for it.
 pub(super) fn any_reference(
     stopped: &Stopped<'_>,
     ranges: &[Range<u64>],
     returns: &Returns,
 ) -> Result<bool> {
+    let in_ranges = |address: &u64| ranges.iter().any(|range| range.contains(address));
+    let mut threads = stopped.threads().iter();
+    if threads.any(|thread| general(thread.registers()).iter().any(in_ranges)) {
+        return Ok(true);
+    }
     Ok(stopped
         .references(ranges)?
         .into_iter()
@@ -52,4 +57,12 @@ pub(super) fn any_reference(
             Reference::ProgramCounter { .. } | Reference::Unscanned { .. } => true,
             Reference::Stack { slot, address, .. } => !returns.can_put_back(slot, address),
         }))
+}
+
+/// The general registers, but for the stack pointer.
+fn general(regs: &libc::user_regs_struct) -> [u64; 15] {
+    [
+        regs.rax, regs.rbx, regs.rcx, regs.rdx, regs.rsi, regs.rdi, regs.rbp, regs.r8, regs.r9,
+        regs.r10, regs.r11, regs.r12, regs.r13, regs.r14, regs.r15,
+    ]
 }

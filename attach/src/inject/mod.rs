@@ -16,7 +16,7 @@ mod site;
 mod undo;
 mod unwind;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::mem::offset_of;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -38,6 +38,7 @@ pub use image::{Image, ImageError};
 pub use programs::ProgramSpec;
 pub use site::Module;
 pub use undo::{Detached, detach, guardian};
+pub use unwind::Unwinders;
 
 use control::{CONTROL_LEN, ControlMemory, ImagePlace};
 use hooks::Hook;
@@ -74,7 +75,8 @@ pub struct Injection {
     config_flags: u32,
     /// [`Config::tid_offset`] as the process has it.
     tid_offset: u32,
-    unwinders: unwind::Unwinders,
+    /// Sites at unwinders that cannot be hooked, with the reasons.
+    unguarded: HashMap<u64, String>,
 }
 
 impl Injection {
@@ -136,7 +138,7 @@ impl Injection {
             next_link: 1,
             config_flags: config_flags(&status),
             tid_offset: 0,
-            unwinders: unwind::Unwinders::default(),
+            unguarded: HashMap::new(),
         };
         if let Err(error) = injection.fill(stopped, options, &maps) {
             // No code of the process is changed yet, so this leaves nothing behind.

@@ -21,13 +21,11 @@ use crate::process::{Mapping, Maps};
 use crate::target::{Stopped, Target};
 use crate::trampoline::{self, Jump};
 
-/// What is known of the files that a process has loaded.
+/// What is known of unwinders in the files that a process has loaded.
 #[derive(Debug, Default)]
-pub(super) struct Unwinders {
+pub struct Unwinders {
     /// By device and inode as the mappings show them.
     files: HashMap<(u64, u64), Loaded>,
-    /// Sites that cannot be hooked, with the reasons.
-    refused: HashMap<u64, String>,
 }
 
 #[derive(Debug)]
@@ -103,8 +101,9 @@ impl Question {
 }
 
 impl Unwinders {
-    /// Looks at the files that are mapped and were not looked at. The process need not be stopped.
-    fn look(&mut self, maps: &Maps) {
+    /// Looks at the files that are mapped and were not looked at. That takes long, so it is better
+    /// done before the process is stopped.
+    pub fn look(&mut self, maps: &Maps) {
         for mapping in code_files(maps) {
             self.files
                 .entry((mapping.device, mapping.inode))
@@ -149,12 +148,16 @@ fn code_files(maps: &Maps) -> impl Iterator<Item = &Mapping> {
 impl Injection {
     /// Whether the process has loaded an unwinder that was not told of return points yet, and needs
     /// to be: [`Injection::guard_unwinders`] does that. The process need not be stopped.
-    pub fn has_unguarded_unwinder(&mut self, target: &Target, maps: &Maps) -> bool {
-        self.unwinders.look(maps);
-        let asked = self.unwinders.asked(maps);
+    pub fn has_unguarded_unwinder(
+        &self,
+        target: &Target,
+        maps: &Maps,
+        unwinders: &mut Unwinders,
+    ) -> bool {
+        unwinders.look(maps);
+        let asked = unwinders.asked(maps);
         asked.iter().any(|asked| {
-            !self.unwinders.refused.contains_key(&asked.address)
-                && !self.is_guarded(target, asked.address)
+            !self.unguarded.contains_key(&asked.address) && !self.is_guarded(target, asked.address)
         })
     }
 
@@ -169,9 +172,13 @@ impl Injection {
     }
 
     /// Tells all unwinders of return points that can be told.
-    pub fn guard_unwinders(&mut self, stopped: &mut Stopped<'_>) -> Result<()> {
+    pub fn guard_unwinders(
+        &mut self,
+        stopped: &mut Stopped<'_>,
+        unwinders: &mut Unwinders,
+    ) -> Result<()> {
         let maps = stopped.maps()?;
-        self.unwinders.look(&maps);
+        unwinders.look(&maps);
         // Those of files that were unloaded, or loaded again.
         let target = stopped.target();
         let mut gone = Vec::new();
@@ -185,35 +192,41 @@ impl Injection {
             self.control
                 .set_hook_state(target, index, HookState::Free)?;
         }
-        for asked in self.unwinders.asked(&maps) {
+        for asked in unwinders.asked(&maps) {
             if self.is_guarded(stopped.target(), asked.address) {
                 continue;
             }
-            match self.guard(stopped, &maps, asked) {
+            let loaded = unwinders.files.get(&asked.file);
+            let Some(module) = loaded.and_then(|loaded| loaded.module.as_ref()) else {
+                continue;
+            };
+            match self.guard(stopped, &maps, module, asked) {
                 Ok(()) => {
-                    self.unwinders.refused.remove(&asked.address);
+                    self.unguarded.remove(&asked.address);
                 }
                 Err(error) if error.is_gone() => return Err(error),
                 Err(error) => {
                     let why = error.to_string();
                     tracing::debug!("an unwinder is not told of return points: {why}");
-                    self.unwinders.refused.insert(asked.address, why);
+                    self.unguarded.insert(asked.address, why);
                 }
             }
         }
         Ok(())
     }
 
-    fn guard(&mut self, stopped: &mut Stopped<'_>, maps: &Maps, asked: Asked) -> Result<()> {
+    fn guard(
+        &mut self,
+        stopped: &mut Stopped<'_>,
+        maps: &Maps,
+        module: &Module,
+        asked: Asked,
+    ) -> Result<()> {
         let (pid, address) = (stopped.target().pid(), asked.address);
         let refuse = |reason: String| Error::Site {
             pid,
             address,
             reason,
-        };
-        let module = self.unwinders.files.get(&asked.file);
-        let Some(module) = module.and_then(|loaded| loaded.module.as_ref()) else {
-            return Ok(());
         };
         let live = self.hooks.values().filter(|h| !h.retired);
         let plan = site::plan(stopped, module, (asked.offset, address), None, live.clone())?;
@@ -267,10 +280,14 @@ impl Injection {
     }
 
     /// Why an exception may not pass return points in this process; `Ok` if it may.
-    pub(super) fn unwinders_know(&self, stopped: &Stopped<'_>) -> Result<Result<(), String>> {
+    pub(super) fn unwinders_know(
+        &self,
+        stopped: &Stopped<'_>,
+        unwinders: &Unwinders,
+    ) -> Result<Result<(), String>> {
         let maps = stopped.maps()?;
         let target = stopped.target();
-        let asked = self.unwinders.asked(&maps);
+        let asked = unwinders.asked(&maps);
         let guarded = |file: Option<(u64, u64)>, question: Question| {
             let mut sites = asked
                 .iter()
@@ -282,7 +299,7 @@ impl Injection {
         let mut known = false;
         for mapping in code_files(&maps) {
             let key = (mapping.device, mapping.inode);
-            let Some(loaded) = self.unwinders.files.get(&key) else {
+            let Some(loaded) = unwinders.files.get(&key) else {
                 continue;
             };
             let path = loaded.path.display();
@@ -301,7 +318,7 @@ impl Injection {
                 guarded(Some(key), Question::FindFde) || (unwinder.asks_for_objects && finder);
             if !told {
                 let mut sites = asked.iter().filter(|a| a.file == key);
-                let why = sites.find_map(|a| self.unwinders.refused.get(&a.address));
+                let why = sites.find_map(|a| self.unguarded.get(&a.address));
                 let why = why.map_or(String::new(), |why| format!(" ({why})"));
                 return Ok(Err(format!(
                     "the unwinder in {path} cannot be told of probed returns{why}"

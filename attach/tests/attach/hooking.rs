@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use bpftime_abi::EntryPoint;
 use bpftime_abi::target::MappingKind;
 use bpftime_attach::inject::{
-    Image, InjectOptions, Injection, Link, LinkSpec, Module, ProgramSpec, When,
+    Image, InjectOptions, Injection, Link, LinkSpec, Module, ProgramSpec, Unwinders, When,
 };
 use bpftime_attach::target::Protection;
 use bpftime_attach::{Result, Stopped};
@@ -60,6 +60,7 @@ impl Counters {
 pub(crate) struct Hooking {
     pub(crate) injection: Injection,
     code: [u64; 2],
+    pub(crate) unwinders: Unwinders,
 }
 
 impl Hooking {
@@ -77,7 +78,11 @@ impl Hooking {
             let kind = MappingKind::Program;
             *place = injection.map_file(stopped, file.as_fd(), 4096, rx, false, kind, 1)?;
         }
-        Ok(Self { injection, code })
+        Ok(Self {
+            injection,
+            code,
+            unwinders: Unwinders::default(),
+        })
     }
 
     pub(crate) fn link(
@@ -112,6 +117,7 @@ impl Hooking {
                 when,
                 program,
             },
+            &mut self.unwinders,
         )
     }
 }

@@ -14,7 +14,7 @@ fn image() -> Option<Image> {
 }
 
 /// All executable file mappings of a process, as (file, bytes).
-fn code(target: &Target) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+pub(crate) fn code(target: &Target) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let maps = target.maps().expect("maps");
     maps.iter()
         .filter(|m| m.execute && m.is_file())
@@ -27,7 +27,11 @@ fn code(target: &Target) -> Vec<(std::path::PathBuf, Vec<u8>)> {
 }
 
 /// Panics with the places where code differs.
-fn assert_same_code(before: &[(std::path::PathBuf, Vec<u8>)], target: &Target, when: &str) {
+pub(crate) fn assert_same_code(
+    before: &[(std::path::PathBuf, Vec<u8>)],
+    target: &Target,
+    when: &str,
+) {
     for ((name, old), (_, new)) in before.iter().zip(&code(target)) {
         let differs: Vec<_> = (0..old.len())
             .filter(|i| old.get(*i) != new.get(*i))
@@ -42,7 +46,7 @@ fn assert_same_code(before: &[(std::path::PathBuf, Vec<u8>)], target: &Target, w
     }
 }
 
-fn ours(target: &Target) -> usize {
+pub(crate) fn ours(target: &Target) -> usize {
     let maps = target.maps().expect("maps");
     maps.iter().filter(|m| m.memfd_name().is_some()).count()
 }
@@ -230,23 +234,24 @@ fn refusals_are_clear() {
             link_id: 0,
         },
     };
+    let mut unwinders = bpftime_attach::inject::Unwinders::default();
     let start = module.elf().function("probed").expect("probed").offset;
     let error = hooking
         .injection
-        .link(&mut stopped, &spec(&module, start + 1))
+        .link(&mut stopped, &spec(&module, start + 1), &mut unwinders)
         .unwrap_err();
     assert!(error.to_string().contains("1 bytes into probed"), "{error}");
     let segment = other.elf().segments().iter().find(|s| s.execute).unwrap();
     let error = hooking
         .injection
-        .link(&mut stopped, &spec(&other, segment.offset))
+        .link(&mut stopped, &spec(&other, segment.offset), &mut unwinders)
         .unwrap_err();
     assert!(matches!(error, Error::NotLoaded { .. }), "{error}");
     let data = module.elf().segments().iter().find(|s| !s.execute).unwrap();
     assert!(
         hooking
             .injection
-            .link(&mut stopped, &spec(&module, data.offset))
+            .link(&mut stopped, &spec(&module, data.offset), &mut unwinders)
             .is_err()
     );
     drop(stopped);

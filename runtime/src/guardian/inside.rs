@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use bpftime_abi::target::{CONTROL_MAGIC, CONTROL_NAME};
-use bpftime_attach::inject::{Image, InjectOptions, Injection, Link, LinkSpec, Module, When};
-use bpftime_attach::{FileId, Maps, Stopped, Target};
+use bpftime_attach::inject::{Image, InjectOptions, Injection, Link, LinkSpec, Module, Unwinders, When};
+use bpftime_attach::{Error, FileId, Maps, Stopped, Target};
 
 use super::objects::Objects;
 use super::protocol::{RingPlace, Wanted};
@@ -25,6 +25,7 @@ pub struct Inside {
     leases: OwnedFd,
     objects: Objects,
     modules: HashMap<PathBuf, Module>,
+    unwinders: Unwinders,
     /// Of what is to be attached; none before the broker has said anything.
     generation: Option<u64>,
     /// What is to be attached.
@@ -37,6 +38,8 @@ pub struct Inside {
     /// By key of the attachment.
     links: BTreeMap<u64, Link>,
     failures: BTreeMap<u64, Sentence>,
+    /// Those that may pass when the target loads more files: its unwinder may be in one of them.
+    waiting: BTreeSet<u64>,
     /// The target is past its start.
     started: bool,
     /// How often was looked for thread ids, with nothing found.
@@ -56,6 +59,7 @@ impl Inside {
             leases,
             objects: Objects::new(cpus),
             modules: HashMap::new(),
+            unwinders: Unwinders::default(),
             generation: None,
             wanted: Vec::new(),
             places: Vec::new(),
@@ -64,6 +68,7 @@ impl Inside {
             trace: None,
             links: BTreeMap::new(),
             failures: BTreeMap::new(),
+            waiting: BTreeSet::new(),
             started: false,
             looks_for_thread_ids: 0,
         }
@@ -80,6 +85,7 @@ impl Inside {
         self.wanted = wanted;
         self.places = places;
         self.failures.clear();
+        self.waiting.clear();
     }
 
     /// What the broker gave.
@@ -222,6 +228,7 @@ impl Inside {
         self.injection = None;
         self.links.clear();
         self.failures.clear();
+        self.waiting.clear();
         self.objects.forget_places();
         self.looks_for_thread_ids = 0;
     }
@@ -241,8 +248,12 @@ impl Inside {
         if self.misses_thread_ids()
             || !self.undone(target).is_empty()
             || !self.misplaced(maps).is_empty()
+            || self.has_new_unwinder(target, maps)
         {
             return true;
+        }
+        if self.wanted.iter().any(|wanted| wanted.at_return) {
+            self.unwinders.look(maps);
         }
         let mut work = false;
         for wanted in self.wanted.clone() {
@@ -269,6 +280,15 @@ impl Inside {
             }
         }
         work || (self.injection.is_some() && self.objects.rings_differ(&self.places))
+    }
+
+    /// Whether the target has loaded an unwinder that must be told, or may be, of probed returns.
+    fn has_new_unwinder(&mut self, target: &Target, maps: &Maps) -> bool {
+        let waits = !self.waiting.is_empty();
+        self.injection.as_ref().is_some_and(|injection| {
+            (waits || injection.probes_returns())
+                && injection.has_unguarded_unwinder(target, maps, &mut self.unwinders)
+        })
     }
 
     fn open_module(&mut self, wanted: &Wanted) -> Result<(), Sentence> {
@@ -311,6 +331,16 @@ impl Inside {
             let used = self.wanted.iter().map(|wanted| wanted.program).collect();
             self.objects.unmap_unused(injection, stopped, &used);
         }
+        if let Some(injection) = &mut self.injection
+            && injection.probes_returns()
+        {
+            injection
+                .guard_unwinders(stopped, &mut self.unwinders)
+                .map_err(|error| error.to_string())?;
+        }
+        for key in std::mem::take(&mut self.waiting) {
+            self.failures.remove(&key);
+        }
         for wanted in self.wanted.clone() {
             if self.links.contains_key(&wanted.key) || self.failures.contains_key(&wanted.key) {
                 continue;
@@ -319,9 +349,12 @@ impl Inside {
                 Ok(link) => {
                     self.links.insert(wanted.key, link);
                 }
-                Err(sentence) => {
-                    tracing::warn!("{sentence}");
-                    self.failures.insert(wanted.key, sentence);
+                Err(failure) => {
+                    tracing::warn!("{}", failure.sentence);
+                    self.failures.insert(wanted.key, failure.sentence);
+                    if failure.may_pass {
+                        self.waiting.insert(wanted.key);
+                    }
                 }
             }
         }
@@ -353,17 +386,17 @@ impl Inside {
         Ok(())
     }
 
-    fn attach(&mut self, stopped: &mut Stopped<'_>, wanted: &Wanted) -> Result<Link, Sentence> {
+    fn attach(&mut self, stopped: &mut Stopped<'_>, wanted: &Wanted) -> Result<Link, Failure> {
         self.open_module(wanted)?;
         let maps = stopped.maps().map_err(|error| error.to_string())?;
         let mapped = |module: &Module| !maps.code_addresses(module.id(), wanted.offset).is_empty();
         if !self.modules.get(&wanted.path).is_some_and(mapped) {
-            return Err(not_mapped(wanted));
+            return Err(not_mapped(wanted).into());
         }
         self.inject(stopped)?;
         let (Some(module), Some(injection)) = (self.modules.get(&wanted.path), &mut self.injection)
         else {
-            return Err(not_mapped(wanted));
+            return Err(not_mapped(wanted).into());
         };
         let (cookie, link_id) = (wanted.cookie, wanted.link_id);
         let program =
@@ -379,9 +412,27 @@ impl Inside {
             },
             program,
         };
-        injection
-            .link(stopped, &spec)
-            .map_err(|error| error.to_string())
+        let linked = injection.link(stopped, &spec, &mut self.unwinders);
+        linked.map_err(|error| Failure {
+            sentence: error.to_string(),
+            may_pass: matches!(error, Error::MayUnwind { .. }),
+        })
+    }
+}
+
+/// Why something could not be attached.
+struct Failure {
+    sentence: Sentence,
+    /// Files that the target loads may change that.
+    may_pass: bool,
+}
+
+impl From<Sentence> for Failure {
+    fn from(sentence: Sentence) -> Self {
+        Self {
+            sentence,
+            may_pass: false,
+        }
     }
 }
 
