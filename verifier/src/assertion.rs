@@ -1,15 +1,9 @@
 //! What must hold before an instruction, as data.
 //!
-//! [`Assertions`] extracts it from the instructions alone; `check` judges it on a state;
+//! [`assertions`] extracts it from the instruction alone; `check` judges it on a state;
 //! `transfer` relies on it.
 
-use std::ops::Range;
-
-use bpftime_isa::{
-    AluOp, AtomicOp, CallTarget, Decoded, Imm64, Instruction, Operand, Reg, Size, Width,
-};
-
-use crate::structure::Index;
+use bpftime_isa::{AluOp, AtomicOp, CallTarget, Imm64, Instruction, Operand, Reg, Size, Width};
 
 /// How memory is accessed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -98,42 +92,54 @@ pub(crate) enum Assertion {
     Unsupported(&'static str),
 }
 
-/// What must hold before the instructions of a program, one after the other.
+/// The most that must hold before an instruction.
+const MOST: usize = 8;
+
+/// What must hold before an instruction, in the order in which it is to be checked. Made when the
+/// instruction is reached: a list for each of a million would take more memory than the analysis.
 pub(crate) struct Assertions {
-    all: Vec<Assertion>,
-    /// For each instruction, where its own begin.
-    first: Vec<u32>,
+    list: [Option<Assertion>; MOST],
+    len: usize,
 }
 
 impl Assertions {
-    pub(crate) fn of(code: &[Decoded]) -> Self {
-        let mut all = Vec::new();
-        let mut first = Vec::with_capacity(code.len() + 1);
-        for decoded in code {
-            first.push(all.len() as u32);
-            all.extend(assertions(&decoded.insn));
-        }
-        first.push(all.len() as u32);
-        Self { all, first }
+    fn push(&mut self, assertion: Assertion) {
+        self.list[self.len] = Some(assertion);
+        self.len += 1;
     }
 
-    /// Places of the assertions of an instruction.
-    pub(crate) fn of_instruction(&self, index: Index) -> Range<u32> {
-        let at = index as usize;
-        match self.first.get(at..at + 2) {
-            Some([first, end]) => *first..*end,
-            _ => 0..0,
+    fn initialized(&mut self, operand: Operand) {
+        if let Operand::Reg(reg) = operand {
+            self.push(Assertion::Initialized(reg));
         }
     }
+}
 
-    /// The assertion at a place.
-    pub(crate) fn get(&self, place: u32) -> Option<Assertion> {
-        self.all.get(place as usize).copied()
+impl<const N: usize> From<[Assertion; N]> for Assertions {
+    fn from(assertions: [Assertion; N]) -> Self {
+        const { assert!(N <= MOST) };
+        let mut all = Self {
+            list: [None; MOST],
+            len: 0,
+        };
+        assertions
+            .into_iter()
+            .for_each(|assertion| all.push(assertion));
+        all
+    }
+}
+
+impl IntoIterator for Assertions {
+    type Item = Assertion;
+    type IntoIter = std::iter::Flatten<std::array::IntoIter<Option<Assertion>, MOST>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.list.into_iter().flatten()
     }
 }
 
 /// What must hold before the instruction, in the order in which it is to be checked.
-fn assertions(insn: &Instruction) -> Vec<Assertion> {
+pub(crate) fn assertions(insn: &Instruction) -> Assertions {
     use Assertion as A;
     match *insn {
         Instruction::Alu {
@@ -142,12 +148,10 @@ fn assertions(insn: &Instruction) -> Vec<Assertion> {
             dst,
             src,
         } => {
-            let mut list = Vec::new();
-            if let Operand::Reg(src) = src {
-                list.push(A::Initialized(src));
-                if width == Width::W32 {
-                    list.push(A::NumberOrLeak(src));
-                }
+            let mut list = Assertions::from([]);
+            list.initialized(src);
+            if let (Operand::Reg(src), Width::W32) = (src, width) {
+                list.push(A::NumberOrLeak(src));
             }
             list.push(A::Writable(dst));
             list
@@ -158,36 +162,32 @@ fn assertions(insn: &Instruction) -> Vec<Assertion> {
             dst,
             src,
         } => {
-            let mut list = Vec::new();
-            if let Operand::Reg(src) = src {
-                list.push(A::Initialized(src));
-            }
-            list.extend([
-                A::Initialized(dst),
-                A::Writable(dst),
-                A::Arithmetic {
-                    op,
-                    width,
-                    dst,
-                    src,
-                },
-            ]);
+            let mut list = Assertions::from([]);
+            list.initialized(src);
+            list.push(A::Initialized(dst));
+            list.push(A::Writable(dst));
+            list.push(A::Arithmetic {
+                op,
+                width,
+                dst,
+                src,
+            });
             list
         }
         Instruction::MovSx { dst, src, .. } => {
-            vec![A::Initialized(src), A::Number(src), A::Writable(dst)]
+            [A::Initialized(src), A::Number(src), A::Writable(dst)].into()
         }
         Instruction::Neg { dst, .. } | Instruction::ByteOrder { dst, .. } => {
-            vec![A::Initialized(dst), A::Writable(dst), A::NumberOrLeak(dst)]
+            [A::Initialized(dst), A::Writable(dst), A::NumberOrLeak(dst)].into()
         }
-        Instruction::LoadImm64 { dst, value } => vec![A::Writable(dst), A::Loadable(value)],
+        Instruction::LoadImm64 { dst, value } => [A::Writable(dst), A::Loadable(value)].into(),
         Instruction::Load {
             size,
             signed,
             dst,
             base,
             off,
-        } => vec![
+        } => [
             A::Initialized(base),
             A::Writable(dst),
             A::Accessible(Access {
@@ -197,7 +197,8 @@ fn assertions(insn: &Instruction) -> Vec<Assertion> {
                 kind: AccessKind::Read,
                 signed,
             }),
-        ],
+        ]
+        .into(),
         Instruction::Store {
             size,
             base,
@@ -211,15 +212,11 @@ fn assertions(insn: &Instruction) -> Vec<Assertion> {
                 kind: AccessKind::Write,
                 signed: false,
             };
-            let mut list = Vec::new();
-            if let Operand::Reg(src) = src {
-                list.push(A::Initialized(src));
-            }
-            list.extend([
-                A::Initialized(base),
-                A::Accessible(access),
-                A::Storable { access, src },
-            ]);
+            let mut list = Assertions::from([]);
+            list.initialized(src);
+            list.push(A::Initialized(base));
+            list.push(A::Accessible(access));
+            list.push(A::Storable { access, src });
             list
         }
         Instruction::LoadAcquire {
@@ -227,7 +224,7 @@ fn assertions(insn: &Instruction) -> Vec<Assertion> {
             dst,
             base,
             off,
-        } => vec![
+        } => [
             A::Initialized(base),
             A::Writable(dst),
             A::Accessible(Access {
@@ -240,7 +237,8 @@ fn assertions(insn: &Instruction) -> Vec<Assertion> {
                 },
                 signed: false,
             }),
-        ],
+        ]
+        .into(),
         Instruction::StoreRelease {
             size,
             base,
@@ -257,7 +255,7 @@ fn assertions(insn: &Instruction) -> Vec<Assertion> {
                 },
                 signed: false,
             };
-            vec![
+            [
                 A::Initialized(src),
                 A::Initialized(base),
                 A::Accessible(access),
@@ -266,6 +264,7 @@ fn assertions(insn: &Instruction) -> Vec<Assertion> {
                     src: Operand::Reg(src),
                 },
             ]
+            .into()
         }
         Instruction::Atomic {
             op,
@@ -275,32 +274,32 @@ fn assertions(insn: &Instruction) -> Vec<Assertion> {
             src,
         } => atomic(op, width, base, off, src),
         Instruction::LoadPacket { index, .. } => {
-            let mut list = vec![A::LegacyPacket];
+            let mut list = Assertions::from([A::LegacyPacket]);
             if let Some(index) = index {
-                list.extend([A::Initialized(index), A::Number(index)]);
+                list.push(A::Initialized(index));
+                list.push(A::Number(index));
             }
             list
         }
         Instruction::AddrSpaceCast { .. } => {
-            vec![A::Unsupported("arena pointers (addr_space_cast)")]
+            [A::Unsupported("arena pointers (addr_space_cast)")].into()
         }
-        Instruction::Jump { .. } | Instruction::MayGoto { .. } => Vec::new(),
+        Instruction::Jump { .. } | Instruction::MayGoto { .. } => [].into(),
         Instruction::Branch {
             width, dst, src, ..
         } => {
-            let mut list = Vec::new();
-            if let Operand::Reg(src) = src {
-                list.push(A::Initialized(src));
-            }
-            list.extend([A::Initialized(dst), A::Comparable { width, dst, src }]);
+            let mut list = Assertions::from([]);
+            list.initialized(src);
+            list.push(A::Initialized(dst));
+            list.push(A::Comparable { width, dst, src });
             list
         }
-        Instruction::Call(target) => vec![A::Callable(target)],
-        Instruction::Exit => vec![A::Returnable],
+        Instruction::Call(target) => [A::Callable(target)].into(),
+        Instruction::Exit => [A::Returnable].into(),
     }
 }
 
-fn atomic(op: AtomicOp, width: Width, base: Reg, off: i16, src: Reg) -> Vec<Assertion> {
+fn atomic(op: AtomicOp, width: Width, base: Reg, off: i16, src: Reg) -> Assertions {
     use Assertion as A;
     let access = Access {
         base,
@@ -315,16 +314,17 @@ fn atomic(op: AtomicOp, width: Width, base: Reg, off: i16, src: Reg) -> Vec<Asse
         },
         signed: false,
     };
-    let mut list = vec![A::Initialized(src), A::Initialized(base)];
-    list.push(A::AtomicOperand { access, src });
+    let mut list = Assertions::from([
+        A::Initialized(src),
+        A::Initialized(base),
+        A::AtomicOperand { access, src },
+    ]);
     if op == AtomicOp::Cmpxchg {
-        list.extend([
-            A::Initialized(Reg::R0),
-            A::AtomicOperand {
-                access,
-                src: Reg::R0,
-            },
-        ]);
+        list.push(A::Initialized(Reg::R0));
+        list.push(A::AtomicOperand {
+            access,
+            src: Reg::R0,
+        });
     }
     if let Some(result) = fetched(op, src) {
         list.push(A::Writable(result));

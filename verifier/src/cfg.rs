@@ -37,8 +37,6 @@ pub(crate) struct Block {
     /// Where a jump or a call leads; the block after the call of the function, where it may return
     /// without an exit.
     pub(crate) target: Option<NodeIndex>,
-    /// Callbacks that the call may enter: slot of the function, and its first block.
-    pub(crate) callbacks: Vec<(u32, NodeIndex)>,
     /// The last instruction may return from the function, and go on as well.
     pub(crate) returns_early: bool,
     /// The door to a copy of a function that is called some time later.
@@ -62,7 +60,11 @@ pub(crate) struct Cfg {
     pub(crate) graph: DiGraph<Block, ()>,
     pub(crate) instances: Vec<Instance>,
     pub(crate) entry: NodeIndex,
+    callbacks: HashMap<NodeIndex, Vec<Callback>>,
 }
+
+/// A function that a call may call back: its slot, and its first block.
+pub(crate) type Callback = (u32, NodeIndex);
 
 /// The inlined program has more instructions than the budget allows.
 #[derive(Debug)]
@@ -90,6 +92,7 @@ impl Cfg {
             }],
             nodes: HashMap::new(),
             calls: HashMap::new(),
+            callbacks: HashMap::new(),
             later: HashMap::new(),
             taken: structure.taken(code),
             pending: Vec::new(),
@@ -103,7 +106,13 @@ impl Cfg {
             graph: builder.graph,
             instances: builder.instances,
             entry,
+            callbacks: builder.callbacks,
         })
+    }
+
+    /// What the call that the block is may call back.
+    pub(crate) fn callbacks(&self, node: NodeIndex) -> &[Callback] {
+        self.callbacks.get(&node).map_or(&[], Vec::as_slice)
     }
 
     /// Depth of the frame in which the copy runs, 0 for the main program.
@@ -186,9 +195,11 @@ struct Builder<'a> {
     leaders: Vec<bool>,
     graph: DiGraph<Block, ()>,
     instances: Vec<Instance>,
-    nodes: HashMap<(usize, Index), NodeIndex>,
+    nodes: HashMap<(u32, Index), NodeIndex>,
     /// Nodes of calls that call back, behind the empty ones that are in `nodes`.
-    calls: HashMap<(usize, Index), NodeIndex>,
+    calls: HashMap<(u32, Index), NodeIndex>,
+    /// What these calls may call back.
+    callbacks: HashMap<NodeIndex, Vec<Callback>>,
     /// Doors to the copies of functions that are called some time later, by function.
     later: HashMap<usize, NodeIndex>,
     /// First instructions of functions whose addresses are taken.
@@ -200,12 +211,12 @@ struct Builder<'a> {
 impl Builder<'_> {
     /// The block of the copy that begins at the instruction, made if it is new.
     fn node(&mut self, instance: usize, first: Index) -> Result<NodeIndex, TooLong> {
-        if let Some(node) = self.nodes.get(&(instance, first)) {
+        if let Some(node) = self.nodes.get(&(instance as u32, first)) {
             return Ok(*node);
         }
         if callback_kind(&self.code[first as usize].insn).is_some() {
             let node = self.add(instance, first, first)?;
-            self.nodes.insert((instance, first), node);
+            self.nodes.insert((instance as u32, first), node);
             return Ok(node);
         }
         let mut end = first as usize + 1;
@@ -213,7 +224,7 @@ impl Builder<'_> {
             end += 1;
         }
         let node = self.add(instance, first, end as Index)?;
-        self.nodes.insert((instance, first), node);
+        self.nodes.insert((instance as u32, first), node);
         Ok(node)
     }
 
@@ -227,7 +238,6 @@ impl Builder<'_> {
             end,
             next: None,
             target: None,
-            callbacks: Vec::new(),
             returns_early: false,
             door: false,
         });
@@ -237,11 +247,11 @@ impl Builder<'_> {
 
     /// The block of the call that calls back.
     fn calling_back(&mut self, instance: usize, index: Index) -> Result<NodeIndex, TooLong> {
-        if let Some(node) = self.calls.get(&(instance, index)) {
+        if let Some(node) = self.calls.get(&(instance as u32, index)) {
             return Ok(*node);
         }
         let node = self.add(instance, index, index + 1)?;
-        self.calls.insert((instance, index), node);
+        self.calls.insert((instance as u32, index), node);
         Ok(node)
     }
 
@@ -290,15 +300,13 @@ impl Builder<'_> {
     }
 
     /// First blocks of the functions that the call may call back.
-    fn callbacks(
-        &mut self,
-        node: NodeIndex,
-        kind: CallbackKind,
-    ) -> Result<Vec<(u32, NodeIndex)>, TooLong> {
+    fn callbacks(&mut self, node: NodeIndex, kind: CallbackKind) -> Result<Vec<Callback>, TooLong> {
         let Block {
             instance, first, ..
         } = self.graph[node];
-        let mut found = Vec::new();
+        // Each call may lead to each of them.
+        self.left = self.left.checked_sub(self.taken.len()).ok_or(TooLong)?;
+        let mut found = Vec::with_capacity(self.taken.len());
         for entry in self.taken.clone() {
             let function = self.structure.function_of(entry);
             let to = if kind.is_later() {
@@ -333,7 +341,7 @@ impl Builder<'_> {
             for (_, to) in &callbacks {
                 self.graph.add_edge(node, *to, ());
             }
-            self.graph[node].callbacks = callbacks;
+            self.callbacks.insert(node, callbacks);
         }
         let (next, target) = match self.code[last as usize].insn {
             Instruction::Exit => (self.instances[instance].returns_to, None),

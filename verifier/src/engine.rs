@@ -8,7 +8,6 @@ mod carry;
 use bpftime_isa::Decoded;
 use petgraph::graph::NodeIndex;
 
-use crate::assertion::Assertions;
 use crate::budget::Effort;
 use crate::cfg::Cfg;
 use crate::check::Failure;
@@ -46,7 +45,6 @@ pub(crate) struct Engine<'a> {
     cfg: &'a Cfg,
     live: &'a [RegSet],
     live_stack: &'a [Units],
-    assertions: Assertions,
     /// For each node, why the loop that it heads ends.
     endings: &'a [Ending],
     /// For each node, whether states from several places meet there.
@@ -102,7 +100,6 @@ impl<'a> Engine<'a> {
             cfg,
             live,
             live_stack,
-            assertions: Assertions::of(code),
             endings,
             meets,
             notes: Notes::default(),

@@ -105,7 +105,7 @@ pub(crate) fn run<D: Domain, N, E>(
                 node
             }
             Step::End { head } => {
-                let Some(Step::Head { node, .. }) = wto.steps.get(head) else {
+                let Some(Step::Head { node, .. }) = wto.steps.get(head as usize) else {
                     at += 1;
                     continue;
                 };
@@ -114,7 +114,7 @@ pub(crate) fn run<D: Domain, N, E>(
                     at += 1;
                     continue;
                 }
-                at = head;
+                at = head as usize;
                 *node
             }
         };

@@ -8,7 +8,7 @@ use bpftime_isa::{
     AluOp, ArgType, AtomicOp, CallTarget, Decoded, Instruction, Operand, Reg, helper,
 };
 
-use crate::structure::{Index, Structure};
+use crate::structure::{Function, Index, JumpSources, Structure};
 
 /// A set of registers by number.
 pub(crate) type RegSet = u16;
@@ -20,12 +20,11 @@ const ARGUMENTS: RegSet = 0b11_1110;
 pub(crate) fn live_registers(code: &[Decoded], structure: &Structure) -> Vec<RegSet> {
     let effects: Vec<(RegSet, RegSet)> = code.iter().map(|d| effect(&d.insn)).collect();
     let mut live = vec![0; code.len() + 1];
-    let mut sources: Vec<Vec<Index>> = vec![Vec::new(); code.len()];
-    for index in 0..code.len() {
-        if let Some(target) = structure.jump_target(code, index as Index) {
-            sources[target as usize].push(index as Index);
-        }
-    }
+    let all = Function {
+        first: 0,
+        end: code.len() as Index,
+    };
+    let sources = JumpSources::new(code, structure, all);
     // One sweep backwards settles all but loops; the rest follows jumps back to their sources.
     let mut work: Vec<Index> = (0..code.len() as Index).collect();
     let mut queued = vec![true; code.len()];
@@ -46,7 +45,7 @@ pub(crate) fn live_registers(code: &[Decoded], structure: &Structure) -> Vec<Reg
         }
         live[at] = before;
         let above = at.checked_sub(1).map(|above| above as Index);
-        for source in sources[at].iter().copied().chain(above) {
+        for source in sources.of(index).iter().copied().chain(above) {
             if !queued[source as usize] {
                 queued[source as usize] = true;
                 work.push(source);

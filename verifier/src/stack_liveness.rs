@@ -17,7 +17,7 @@ use bpftime_isa::{
 };
 
 use crate::domain::stack::{SIZE, Units};
-use crate::structure::{Function, Index, Structure};
+use crate::structure::{Function, Index, JumpSources, Structure};
 
 /// Bytes of a unit.
 const UNIT: i64 = 4;
@@ -56,6 +56,76 @@ impl Held {
 
 type Registers = [Held; 11];
 
+/// What registers hold, in fewer bytes: there is one for each place where runs of instructions begin.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Packed {
+    kinds: [u8; 11],
+    numbers: [[u8; 4]; 11],
+}
+
+impl Packed {
+    fn of(registers: &Registers) -> Self {
+        Self {
+            kinds: registers.map(|held| match held {
+                Held::Other => 0,
+                Held::Constant(_) => 1,
+                Held::Map(_) => 2,
+                Held::Frame(_) => 3,
+                Held::FrameSomewhere => 4,
+            }),
+            numbers: registers.map(|held| match held {
+                Held::Constant(number) | Held::Frame(number) => number.to_ne_bytes(),
+                Held::Map(map) => map.to_ne_bytes(),
+                Held::Other | Held::FrameSomewhere => [0; 4],
+            }),
+        }
+    }
+
+    fn registers(self) -> Registers {
+        std::array::from_fn(|reg| {
+            let number = self.numbers[reg];
+            match self.kinds[reg] {
+                0 => Held::Other,
+                1 => Held::Constant(i32::from_ne_bytes(number)),
+                2 => Held::Map(u32::from_ne_bytes(number)),
+                3 => Held::Frame(i32::from_ne_bytes(number)),
+                _ => Held::FrameSomewhere,
+            }
+        })
+    }
+}
+
+/// For each instruction of a function, units that it reads, and those that it overwrites: for most
+/// none, which takes little memory.
+struct Effects {
+    /// 0: none; else one more than the position in `some`.
+    place: Vec<u32>,
+    some: Vec<(Units, Units)>,
+}
+
+impl Effects {
+    fn new(instructions: usize) -> Self {
+        Self {
+            place: vec![0; instructions],
+            some: Vec::new(),
+        }
+    }
+
+    fn set(&mut self, at: usize, effect: (Units, Units)) {
+        if effect != (0, 0) && self.some.last() != Some(&effect) {
+            self.some.push(effect);
+        }
+        if effect != (0, 0) {
+            self.place[at] = self.some.len() as u32;
+        }
+    }
+
+    fn get(&self, at: usize) -> (Units, Units) {
+        let place = (self.place[at] as usize).checked_sub(1);
+        place.map_or((0, 0), |place| self.some[place])
+    }
+}
+
 /// For each instruction, the units of its function's frame that may be read from there on; and for
 /// calls, the offset from `r10` that `r1` has before it, where that is known.
 pub(crate) fn live_stack(
@@ -73,6 +143,7 @@ pub(crate) fn live_stack(
             held = pass.forwards();
         }
         let effects = pass.effects(&held, &mut first);
+        drop(held);
         pass.backwards(&effects, &mut live);
     }
     (live, first)
@@ -122,16 +193,16 @@ impl<'a> Pass<'a> {
     }
 
     /// What registers hold before each run of instructions; nothing if it is not reached.
-    fn forwards(&mut self) -> Vec<Option<Registers>> {
-        let mut held: Vec<Option<Registers>> = vec![None; self.starts.len()];
+    fn forwards(&mut self) -> Vec<Option<Packed>> {
+        let mut held: Vec<Option<Packed>> = vec![None; self.starts.len()];
         let mut entry = [Held::Other; 11];
         entry[Reg::R10.index()] = Held::Frame(0);
         if let Some(place) = held.first_mut() {
-            *place = Some(entry);
+            *place = Some(Packed::of(&entry));
         }
         let mut work = vec![0];
         while let Some(run) = work.pop() {
-            let Some(mut after) = held.get(run).copied().flatten() else {
+            let Some(mut after) = held.get(run).copied().flatten().map(Packed::registers) else {
                 continue;
             };
             let (first, end) = self.run(run);
@@ -149,10 +220,14 @@ impl<'a> Pass<'a> {
                 };
                 let joined = match place {
                     None => after,
-                    Some(before) => std::array::from_fn(|reg| before[reg].join(after[reg])),
+                    Some(before) => {
+                        let before = before.registers();
+                        std::array::from_fn(|reg| before[reg].join(after[reg]))
+                    }
                 };
-                if *place != Some(joined) {
-                    *place = Some(joined);
+                let joined = Some(Packed::of(&joined));
+                if *place != joined {
+                    *place = joined;
                     work.push(to);
                 }
             }
@@ -166,22 +241,20 @@ impl<'a> Pass<'a> {
         (self.starts[run], end.unwrap_or(self.function.end))
     }
 
-    /// For each instruction of the function, units that it reads, and those that it overwrites.
-    fn effects(
-        &mut self,
-        held: &[Option<Registers>],
-        first: &mut HashMap<Index, i64>,
-    ) -> Vec<(Units, Units)> {
-        let mut effects = Vec::with_capacity((self.function.end - self.function.first) as usize);
+    /// What each instruction of the function does.
+    fn effects(&mut self, held: &[Option<Packed>], first: &mut HashMap<Index, i64>) -> Effects {
+        let mut effects = Effects::new((self.function.end - self.function.first) as usize);
         for (run, before) in held.iter().enumerate() {
             let (start, end) = self.run(run);
-            let Some(mut regs) = *before else {
-                effects.extend((start..end).map(|_| (0, 0)));
+            let Some(mut regs) = before.map(Packed::registers) else {
                 continue;
             };
             for index in start..end {
                 let insn = &self.code[index as usize].insn;
-                effects.push(self.effect(insn, &regs));
+                effects.set(
+                    (index - self.function.first) as usize,
+                    self.effect(insn, &regs),
+                );
                 if let (Instruction::Call(_), Held::Frame(offset)) = (insn, regs[Reg::R1.index()]) {
                     first.insert(index, offset.into());
                 }
@@ -261,14 +334,9 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn backwards(&self, effects: &[(Units, Units)], live: &mut [Units]) {
+    fn backwards(&self, effects: &Effects, live: &mut [Units]) {
         let Function { first, end } = self.function;
-        let mut sources: Vec<Vec<Index>> = vec![Vec::new(); (end - first) as usize];
-        for index in first..end {
-            if let Some(target) = self.structure.jump_target(self.code, index) {
-                sources[(target - first) as usize].push(index);
-            }
-        }
+        let sources = JumpSources::new(self.code, self.structure, self.function);
         let mut work: Vec<Index> = (first..end).collect();
         let mut queued = vec![true; (end - first) as usize];
         while let Some(index) = work.pop() {
@@ -281,14 +349,14 @@ impl<'a> Pass<'a> {
                 .into_iter()
                 .chain(target)
                 .fold(0, |units, to| units | live[to as usize]);
-            let (read, overwritten) = effects[at];
+            let (read, overwritten) = effects.get(at);
             let before = read | (after & !overwritten);
             if before == live[index as usize] {
                 continue;
             }
             live[index as usize] = before;
             let above = index.checked_sub(1).filter(|above| *above >= first);
-            for source in sources[at].iter().copied().chain(above) {
+            for source in sources.of(index).iter().copied().chain(above) {
                 let place = &mut queued[(source - first) as usize];
                 if !*place {
                     *place = true;

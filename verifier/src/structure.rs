@@ -13,6 +13,61 @@ use crate::diagnostic::Code;
 /// Index of a decoded instruction.
 pub(crate) type Index = u32;
 
+/// For each instruction of a function, the instructions that jump to it.
+#[derive(Debug)]
+pub(crate) struct JumpSources {
+    function: Function,
+    /// Where the sources of each instruction begin in `sources`, and where the last ones' end.
+    starts: Vec<u32>,
+    sources: Vec<Index>,
+}
+
+impl JumpSources {
+    /// Of all instructions of the run, which jumps do not leave.
+    pub(crate) fn new(code: &[Decoded], structure: &Structure, function: Function) -> Self {
+        let Function { first, end } = function;
+        let jumps = || {
+            (first..end).filter_map(|index| {
+                let target = structure.jump_target(code, index)?;
+                Some((target.checked_sub(first)? as usize, index))
+            })
+        };
+        let mut starts = vec![0; (end - first) as usize + 1];
+        for (target, _) in jumps() {
+            if let Some(count) = starts.get_mut(target + 1) {
+                *count += 1;
+            }
+        }
+        for at in 1..starts.len() {
+            starts[at] += starts[at - 1];
+        }
+        let mut free = starts.clone();
+        let mut sources = vec![0; starts.last().copied().unwrap_or(0) as usize];
+        for (target, index) in jumps() {
+            if let Some(place) = free.get_mut(target)
+                && let Some(source) = sources.get_mut(*place as usize)
+            {
+                *source = index;
+                *place += 1;
+            }
+        }
+        Self {
+            function,
+            starts,
+            sources,
+        }
+    }
+
+    /// The instructions that jump to the instruction.
+    pub(crate) fn of(&self, index: Index) -> &[Index] {
+        let at = index.saturating_sub(self.function.first) as usize;
+        match self.starts.get(at..at + 2) {
+            Some([first, end]) => &self.sources[*first as usize..*end as usize],
+            _ => &[],
+        }
+    }
+}
+
 /// A structural fault.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Fault {

@@ -81,7 +81,7 @@ pub(crate) fn endings(
         .collect();
     for node in cfg.graph.node_indices() {
         let block = &cfg.graph[node];
-        if block.door || !block.callbacks.is_empty() {
+        if block.door || !cfg.callbacks(node).is_empty() {
             bounded[node.index()] = Ending::ByItself;
         }
     }
@@ -92,7 +92,7 @@ pub(crate) fn endings(
         let Step::Head { node, end } = *step else {
             continue;
         };
-        let inside: HashSet<NodeIndex> = wto.steps[start..end]
+        let inside: HashSet<NodeIndex> = wto.steps[start..end as usize]
             .iter()
             .filter_map(|step| match step {
                 Step::Node(node) | Step::Head { node, .. } => Some(*node),

@@ -18,12 +18,12 @@ pub(crate) enum Step {
         /// The head.
         node: NodeIndex,
         /// Position of the matching [`Step::End`].
-        end: usize,
+        end: u32,
     },
     /// A loop ends: again from its head, or on.
     End {
         /// Position of the matching [`Step::Head`].
-        head: usize,
+        head: u32,
     },
 }
 
@@ -37,14 +37,14 @@ pub(crate) struct Wto {
 #[derive(Debug)]
 pub(crate) struct TooDeep;
 
+/// What is yet to be ordered. Small: there is one for each node.
 enum Work {
-    /// Order these nodes among themselves.
-    Scope(Vec<NodeIndex>),
-    /// These nodes are one component.
-    Component(Vec<NodeIndex>),
+    /// One node.
     Node(NodeIndex),
+    /// The nodes of this list are one component.
+    Component(u32),
     /// Close the component that was opened at this position.
-    End(usize),
+    End(u32),
 }
 
 /// Visits of a node, over all scopes, per node of the graph.
@@ -63,47 +63,40 @@ fn visits(nodes: usize) -> usize {
 impl Wto {
     /// Orders the nodes that `entry` reaches.
     pub(crate) fn new<N, E>(graph: &DiGraph<N, E>, entry: NodeIndex) -> Result<Self, TooDeep> {
-        let mut builder = Builder {
-            graph,
-            rank: vec![usize::MAX; graph.node_count()],
-            scope: vec![0; graph.node_count()],
-            scopes: 0,
-            local: vec![0; graph.node_count()],
-        };
-        let reached = builder.reverse_postorder(entry);
+        let mut builder = Builder::new(graph);
+        let reached = builder.reverse_postorder(entry.index() as u32);
         let mut budget = visits(reached.len());
-        let mut steps = Vec::with_capacity(reached.len() * 2);
-        let mut work = vec![Work::Scope(reached)];
+        let mut steps = Vec::with_capacity(reached.len());
+        let mut work = Vec::new();
+        budget = budget.checked_sub(reached.len()).ok_or(TooDeep)?;
+        builder.components(&reached, &mut work);
+        drop(reached);
         while let Some(item) = work.pop() {
             match item {
                 Work::Node(node) => steps.push(Step::Node(node)),
                 Work::End(head) => {
-                    let end = steps.len();
-                    if let Some(Step::Head { end: to, .. }) = steps.get_mut(head) {
+                    let end = steps.len() as u32;
+                    if let Some(Step::Head { end: to, .. }) = steps.get_mut(head as usize) {
                         *to = end;
                     }
                     steps.push(Step::End { head });
                 }
-                Work::Scope(nodes) => {
-                    budget = budget.checked_sub(nodes.len()).ok_or(TooDeep)?;
-                    // Components come sources last, as a stack wants them.
-                    work.extend(builder.components(&nodes));
-                }
-                Work::Component(mut nodes) => {
+                Work::Component(list) => {
+                    let mut nodes = std::mem::take(&mut builder.lists[list as usize]);
                     // The first in depth-first order is the natural head of a natural loop.
                     let rank = &builder.rank;
                     let Some(position) =
-                        (0..nodes.len()).min_by_key(|position| rank[nodes[*position].index()])
+                        (0..nodes.len()).min_by_key(|position| rank[nodes[*position] as usize])
                     else {
                         continue;
                     };
-                    let node = nodes.swap_remove(position);
-                    builder.scope[node.index()] = usize::MAX;
-                    work.push(Work::End(steps.len()));
+                    let head = nodes.swap_remove(position);
+                    builder.scope[head as usize] = u32::MAX;
+                    work.push(Work::End(steps.len() as u32));
+                    let node = NodeIndex::new(head as usize);
                     steps.push(Step::Head { node, end: 0 });
-                    if !nodes.is_empty() {
-                        work.push(Work::Scope(nodes));
-                    }
+                    budget = budget.checked_sub(nodes.len()).ok_or(TooDeep)?;
+                    builder.components(&nodes, &mut work);
                 }
             }
         }
@@ -111,93 +104,121 @@ impl Wto {
     }
 }
 
-struct Builder<'a, N, E> {
-    graph: &'a DiGraph<N, E>,
-    /// Position in reverse postorder; `usize::MAX` if not reached.
-    rank: Vec<usize>,
-    /// In which scope a node is at the moment; `usize::MAX` once it is a head.
-    scope: Vec<usize>,
-    scopes: usize,
+/// Not yet known, of a number of a node.
+const NEW: u32 = u32::MAX;
+
+struct Builder {
+    /// Where the successors of each node begin, and where the last ones' end.
+    starts: Vec<u32>,
+    /// Successors, node by node, the edges made last first.
+    successors: Vec<u32>,
+    /// Position in reverse postorder; [`NEW`] if not reached.
+    rank: Vec<u32>,
+    /// In which scope a node is at the moment; `u32::MAX` once it is a head.
+    scope: Vec<u32>,
+    scopes: u32,
     /// Position of a node among those of its scope, which keeps the cost of a scope
     /// proportional to it.
-    local: Vec<usize>,
+    local: Vec<u32>,
+    /// Components of several nodes.
+    lists: Vec<Vec<u32>>,
 }
 
-impl<N, E> Builder<'_, N, E> {
-    fn successors(&self, node: NodeIndex) -> impl Iterator<Item = NodeIndex> + use<'_, N, E> {
-        self.graph.neighbors_directed(node, Direction::Outgoing)
+impl Builder {
+    fn new<N, E>(graph: &DiGraph<N, E>) -> Self {
+        let count = graph.node_count();
+        let mut starts = Vec::with_capacity(count + 1);
+        let mut successors = Vec::with_capacity(graph.edge_count());
+        for node in graph.node_indices() {
+            starts.push(successors.len() as u32);
+            let next = graph.neighbors_directed(node, Direction::Outgoing);
+            successors.extend(next.map(|to| to.index() as u32));
+        }
+        starts.push(successors.len() as u32);
+        Self {
+            starts,
+            successors,
+            rank: vec![NEW; count],
+            scope: vec![0; count],
+            scopes: 0,
+            local: vec![0; count],
+            lists: Vec::new(),
+        }
     }
 
-    fn reverse_postorder(&mut self, entry: NodeIndex) -> Vec<NodeIndex> {
-        let mut seen = vec![false; self.graph.node_count()];
-        let mut order = Vec::new();
-        seen[entry.index()] = true;
-        let mut stack = vec![(entry, self.successors(entry).collect::<Vec<_>>())];
-        while let Some((node, rest)) = stack.last_mut() {
-            let node = *node;
-            match rest.pop() {
-                Some(next) if !seen[next.index()] => {
-                    seen[next.index()] = true;
-                    let after = self.successors(next).collect();
-                    stack.push((next, after));
-                }
-                Some(_) => {}
-                None => {
-                    order.push(node);
-                    stack.pop();
-                }
+    /// Positions of the node's successors, which are taken from the end: in the order in which the
+    /// edges were made.
+    fn edges(&self, node: u32) -> (u32, u32) {
+        (self.starts[node as usize], self.starts[node as usize + 1])
+    }
+
+    fn reverse_postorder(&mut self, entry: u32) -> Vec<u32> {
+        let mut seen = vec![false; self.rank.len()];
+        let mut order = Vec::with_capacity(seen.len());
+        seen[entry as usize] = true;
+        let mut stack = vec![(entry, self.edges(entry))];
+        while let Some((node, (first, end))) = stack.last_mut() {
+            if first == end {
+                order.push(*node);
+                stack.pop();
+                continue;
+            }
+            *end -= 1;
+            let next = self.successors[*end as usize];
+            if !std::mem::replace(&mut seen[next as usize], true) {
+                stack.push((next, self.edges(next)));
             }
         }
         order.reverse();
         for (rank, node) in order.iter().enumerate() {
-            self.rank[node.index()] = rank;
+            self.rank[*node as usize] = rank as u32;
         }
         order
     }
 
     /// Strongly connected components of the graph restricted to the nodes (Tarjan), each after
-    /// the components that it leads to.
-    fn components(&mut self, nodes: &[NodeIndex]) -> Vec<Work> {
+    /// the components that it leads to: sources last, as a stack wants them.
+    fn components(&mut self, nodes: &[u32], work: &mut Vec<Work>) {
         self.scopes += 1;
         let scope = self.scopes;
         for (local, node) in nodes.iter().enumerate() {
-            self.scope[node.index()] = scope;
-            self.local[node.index()] = local;
+            self.scope[*node as usize] = scope;
+            self.local[*node as usize] = local as u32;
         }
-        let mut found = Vec::new();
-        const NEW: usize = usize::MAX;
+        work.reserve(nodes.len());
         let mut number = vec![NEW; nodes.len()];
         let mut low = vec![0; nodes.len()];
         let mut on_stack = vec![false; nodes.len()];
-        let mut stack = Vec::new();
+        let mut stack: Vec<u32> = Vec::new();
+        let mut path: Vec<(u32, (u32, u32))> = Vec::new();
         let mut counter = 0;
-        for root in 0..nodes.len() {
-            if number[root] != NEW {
+        for root in 0..nodes.len() as u32 {
+            if number[root as usize] != NEW {
                 continue;
             }
-            let mut path: Vec<(usize, Vec<usize>)> = Vec::new();
             let mut enter = Some(root);
             loop {
                 if let Some(at) = enter.take() {
-                    number[at] = counter;
-                    low[at] = counter;
+                    number[at as usize] = counter;
+                    low[at as usize] = counter;
                     counter += 1;
                     stack.push(at);
-                    on_stack[at] = true;
-                    let next = self
-                        .successors(nodes[at])
-                        .filter(|to| self.scope[to.index()] == scope)
-                        .map(|to| self.local[to.index()])
-                        .collect();
-                    path.push((at, next));
+                    on_stack[at as usize] = true;
+                    path.push((at, self.edges(nodes[at as usize])));
                 }
-                let Some((at, rest)) = path.last_mut() else {
+                let Some((at, (first, end))) = path.last_mut() else {
                     break;
                 };
-                let at = *at;
-                if let Some(to) = rest.pop() {
+                let at = *at as usize;
+                if first != end {
+                    *end -= 1;
+                    let to = self.successors[*end as usize] as usize;
+                    if self.scope[to] != scope {
+                        continue;
+                    }
+                    let to = self.local[to] as usize;
                     if number[to] == NEW {
-                        enter = Some(to);
+                        enter = Some(to as u32);
                     } else if on_stack[to] {
                         low[at] = low[at].min(number[to]);
                     }
@@ -205,29 +226,43 @@ impl<N, E> Builder<'_, N, E> {
                 }
                 path.pop();
                 if let Some((parent, _)) = path.last() {
-                    low[*parent] = low[*parent].min(low[at]);
+                    let parent = *parent as usize;
+                    low[parent] = low[parent].min(low[at]);
                 }
-                if low[at] != number[at] {
-                    continue;
+                if low[at] == number[at] {
+                    self.close(nodes, at as u32, (&mut stack, &mut on_stack), work);
                 }
-                let mut members = Vec::new();
-                while let Some(member) = stack.pop() {
-                    on_stack[member] = false;
-                    members.push(nodes[member]);
-                    if member == at {
-                        break;
-                    }
-                }
-                let node = nodes[at];
-                let alone = members.len() == 1 && !self.successors(node).any(|to| to == node);
-                found.push(if alone {
-                    Work::Node(node)
-                } else {
-                    Work::Component(members)
-                });
             }
         }
-        found
+    }
+
+    /// Takes the component of a node from the stack.
+    fn close(
+        &mut self,
+        nodes: &[u32],
+        at: u32,
+        (stack, on_stack): (&mut Vec<u32>, &mut [bool]),
+        work: &mut Vec<Work>,
+    ) {
+        let node = nodes[at as usize];
+        let (first, end) = self.edges(node);
+        let leads_to_itself = || self.successors[first as usize..end as usize].contains(&node);
+        if stack.last() == Some(&at) && !leads_to_itself() {
+            stack.pop();
+            on_stack[at as usize] = false;
+            work.push(Work::Node(NodeIndex::new(node as usize)));
+            return;
+        }
+        let mut members = Vec::new();
+        while let Some(member) = stack.pop() {
+            on_stack[member as usize] = false;
+            members.push(nodes[member as usize]);
+            if member == at {
+                break;
+            }
+        }
+        self.lists.push(members);
+        work.push(Work::Component(self.lists.len() as u32 - 1));
     }
 }
 
@@ -252,7 +287,7 @@ mod tests {
                 continue;
             }
             assert_ne!(to, usize::MAX);
-            let back = matches!(wto.steps[to], Step::Head { end, .. } if from < end);
+            let back = matches!(wto.steps[to], Step::Head { end, .. } if from < end as usize);
             assert!(from < to || back, "{from} -> {to} in {:?}", wto.steps);
         }
     }

@@ -68,6 +68,11 @@ fn peak_memory() -> u64 {
 fn a_million_instructions_fit_in_the_memory_that_is_promised() {
     let insns = asm::parse(&("r0 = 0\n".repeat(999_999) + "exit\n")).expect("assembles");
     assert_eq!(judge_with(insns, &common::options()), Ok(()));
+    // Each a block of its own.
+    let text = "r2 = 0\n".to_owned() + &"if r1 == r2 goto +0\n".repeat(900_000) + "r0 = 0\nexit\n";
+    let insns = asm::parse(&text).expect("assembles");
+    drop(text);
+    assert_eq!(judge_with(insns, &common::options()), Ok(()));
     // With all that the other tests of this process use at the same time.
     let peak = peak_memory();
     assert!(peak < 320 << 10, "{peak} KiB");
@@ -86,6 +91,32 @@ fn calls_that_multiply_are_refused() {
     }
     text += "f7:\nr0 = 0\nexit\n";
     assert_eq!(judge(&text), Err(Code::Complexity));
+}
+
+/// So many calls that give so many functions, each another one.
+fn callbacks(count: usize, call: &str) -> String {
+    let mut text = String::new();
+    for number in 0..count {
+        text += &format!("r1 = 1\nr2 = func(f{number}) ll\nr3 = 0\nr4 = 0\n{call}\n");
+    }
+    text += "r0 = 0\nexit\n";
+    for number in 0..count {
+        text += &format!("f{number}:\nr0 = 0\nexit\n");
+    }
+    text
+}
+
+#[test]
+fn callbacks_that_multiply_are_refused() {
+    // bpf_loop has a copy of each function for each call, and bpf_timer_set_callback a way to it.
+    for call in ["call 181", "call 170"] {
+        assert_eq!(
+            judge(&callbacks(3000, call)),
+            Err(Code::Complexity),
+            "{call}"
+        );
+    }
+    assert_eq!(judge(&callbacks(100, "call 181")), Ok(()));
 }
 
 #[test]

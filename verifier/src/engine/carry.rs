@@ -5,7 +5,7 @@ use bpftime_isa::{CallTarget, Instruction};
 use petgraph::graph::NodeIndex;
 
 use super::{Engine, Located};
-use crate::assertion::Assertion;
+use crate::assertion::{Assertion, assertions};
 use crate::cfg::callback_kind;
 use crate::check::{Failure, check};
 use crate::diagnostic::Code;
@@ -59,10 +59,7 @@ impl Engine<'_> {
         for index in block.first..block.end {
             let decoded = self.code[index as usize];
             self.count(node, index, &mut state)?;
-            for position in self.assertions.of_instruction(index) {
-                let Some(assertion) = self.assertions.get(position) else {
-                    return Err(self.at(node, index, Some(&state), runs_already()));
-                };
+            for assertion in assertions(&decoded.insn) {
                 if let Err(failure) = check(self.env, &state, &assertion)
                     && !self.refine((node, index), &mut state, &assertion, failure)?
                 {
@@ -166,7 +163,7 @@ impl Engine<'_> {
     ) -> Result<(), Located> {
         let (function, entered) = entered(&mut self.notes, state, kind)
             .map_err(|failure| self.at(node, index, Some(state), failure))?;
-        let callbacks = &self.cfg.graph[node].callbacks;
+        let callbacks = self.cfg.callbacks(node);
         match callbacks.iter().find(|(entry, _)| *entry == function) {
             Some((_, to)) => {
                 out.push((*to, entered));

@@ -78,12 +78,15 @@ pub struct History {
 impl History {
     pub(crate) fn new(cfg: &Cfg) -> Self {
         let index = |node: petgraph::graph::NodeIndex| node.index();
-        let blocks = cfg.graph.node_weights().map(|block| Block {
-            first: block.first as usize,
-            end: block.end as usize,
-            next: block.next.map(index),
-            target: block.target.map(index),
-            calls_back: !block.callbacks.is_empty() || block.returns_early,
+        let blocks = cfg.graph.node_indices().map(|node| {
+            let block = &cfg.graph[node];
+            Block {
+                first: block.first as usize,
+                end: block.end as usize,
+                next: block.next.map(index),
+                target: block.target.map(index),
+                calls_back: !cfg.callbacks(node).is_empty() || block.returns_early,
+            }
         });
         Self {
             blocks: blocks.collect(),
