@@ -2,7 +2,7 @@
 //! own address in their place.
 
 use object::elf::{DT_NEEDED, SHT_DYNSYM, SHT_SYMTAB};
-use object::read::elf::{Dyn, SectionTable, Sym};
+use object::read::elf::{Dyn, SectionHeader, SectionTable, Sym};
 
 use super::{Header, LE};
 
@@ -55,6 +55,7 @@ pub(super) fn hazard(data: &[u8], sections: &SectionTable<'_, Header>) -> Option
     library(data, sections)
         .map(|name| format!("needs the library {name}"))
         .or_else(|| symbol(data, sections).map(|name| format!("has the symbol {name}")))
+        .or_else(|| tables(data, sections))
         .map(ReturnHazard::Exceptions)
 }
 
@@ -72,6 +73,22 @@ fn library(data: &[u8], sections: &SectionTable<'_, Header>) -> Option<String> {
             .any(|library| name.starts_with(library.as_bytes()))
     });
     found.map(|name| String::from_utf8_lossy(name).into_owned())
+}
+
+/// A program that is linked statically and has no symbols: what remains is the table of places that
+/// catch or clean up, which static C programs have too.
+fn tables(data: &[u8], sections: &SectionTable<'_, Header>) -> Option<String> {
+    let has = |table: u32| sections.iter().any(|s| s.sh_type(LE) == table);
+    let needs_others = sections.dynamic(LE, data).is_ok_and(|dynamic| {
+        dynamic.is_some_and(|(entries, _)| {
+            let mut tags = entries.iter().map(|entry| entry.d_tag(LE));
+            tags.any(|tag| tag == u64::from(DT_NEEDED))
+        })
+    });
+    let mut names = sections.iter().map(|s| sections.section_name(LE, s));
+    let cleans = names.any(|name| name == Ok(b".gcc_except_table"));
+    (cleans && !has(SHT_SYMTAB) && !needs_others)
+        .then(|| "has exception tables and no symbols that would tell its language".to_owned())
 }
 
 /// A symbol that only throwing files have.

@@ -12,32 +12,40 @@ use crate::hooking::{Counters, Hooking};
 use crate::inject::{assert_same_code, code, ours};
 use crate::support::{self, Victim};
 
-/// Compiles a victim in C++; `None` (with a message) if there is no compiler.
-fn compile_cpp(flags: &[&str]) -> Option<PathBuf> {
-    let output = support::folder().join(format!(
-        "throws{}{:?}",
-        flags.join(""),
-        std::thread::current().id()
-    ));
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/attach/victims/throws.cc");
-    let result = Command::new("g++")
-        .args(["-O2", "-pthread", "-o"])
+/// Compiles a victim; `None` (with a message) if there is no compiler.
+pub(crate) fn compile_by(compiler: &str, source: &str, flags: &[&str]) -> Option<PathBuf> {
+    let thread = std::thread::current().id();
+    let output = support::folder().join(format!("{source}{}{thread:?}", flags.join("")));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/attach/victims");
+    let result = Command::new(compiler)
+        .arg("-o")
         .arg(&output)
-        .arg(source)
+        .arg(folder.join(source))
         .args(flags)
         .output();
     match result {
         Ok(result) if result.status.success() => Some(output),
-        Ok(result) => panic!("g++: {}", String::from_utf8_lossy(&result.stderr)),
+        Ok(result) => panic!("{compiler}: {}", String::from_utf8_lossy(&result.stderr)),
         Err(error) => {
-            println!("skipped: g++: {error}");
+            println!("skipped: {compiler}: {error}");
             None
         }
     }
 }
 
+/// Compiles `throws.cc`; `None` (with a message) if there is no compiler.
+pub(crate) fn compile_cpp(flags: &[&str]) -> Option<PathBuf> {
+    compile_by("g++", "throws.cc", &[&["-O2", "-pthread"], flags].concat())
+}
+
 /// How a C++ program gets at its unwinder.
-const LINKS: [&[&str]; 3] = [&[], &["-static-libgcc", "-static-libstdc++"], &["-static"]];
+const LINKS: [&[&str]; 4] = [
+    &[],
+    &["-static-libgcc", "-static-libstdc++"],
+    // Without symbols, but for those of the functions that are probed.
+    &["-static-libgcc", "-static-libstdc++", "-rdynamic", "-s"],
+    &["-static"],
+];
 
 /// A victim with return probes.
 struct Probed {
@@ -51,10 +59,14 @@ struct Probed {
 impl Probed {
     /// `None` if there is no image or no compiler.
     fn start(flags: &[&str], functions: &[&'static str]) -> Option<Self> {
+        support::image()?;
+        Self::attach(&compile_cpp(flags)?, &[], functions)
+    }
+
+    fn attach(path: &Path, args: &[&str], functions: &[&'static str]) -> Option<Self> {
         let image = Image::parse(&support::image()?).expect("image");
-        let path = compile_cpp(flags)?;
-        let module = Module::open(&path).expect("module");
-        let victim = Victim::start(&path, &[]);
+        let module = Module::open(path).expect("module");
+        let victim = Victim::start(path, args);
         let target = Target::open(victim.pid()).expect("target");
         let mut stopped = target.stop().expect("stopped");
         let hooking = Hooking::attach(&mut stopped, &image).expect("attached");
@@ -68,7 +80,7 @@ impl Probed {
         };
         for function in functions {
             let result = probed.link(function);
-            result.unwrap_or_else(|error| panic!("{function} ({flags:?}): {error}"));
+            result.unwrap_or_else(|error| panic!("{function} ({}): {error}", path.display()));
         }
         Some(probed)
     }
@@ -164,6 +176,64 @@ fn exceptions_pass_in_threads_and_through_libc() {
     probed.victim.order("sort 100");
     assert_eq!(probed.returns(), [2000, 2000]);
     assert_eq!(sorts.calls(), 50);
+    probed.end();
+}
+
+#[test]
+fn panics_pass_probed_returns() {
+    if support::image().is_none() {
+        return;
+    }
+    let edition = ["-O", "-g", "--edition", "2024"];
+    let linked_statically = ["-C", "target-feature=+crt-static"];
+    for flags in [&[][..], &linked_statically] {
+        let flags = [&edition[..], flags].concat();
+        let Some(path) = compile_by("rustc", "panics.rs", &flags) else {
+            return;
+        };
+        let functions = ["thrower", "between", "leaf", "rethrows", "traced"];
+        let Some(mut probed) = Probed::attach(&path, &[], &functions) else {
+            return;
+        };
+        probed.victim.order("throw 100");
+        probed.victim.order("trace 10");
+        // What is dropped in `between` calls `thrower` and `leaf`.
+        assert_eq!(probed.returns(), [150, 50, 100, 50, 10], "{flags:?}");
+        probed.victim.order("threads 1000");
+        assert_eq!(probed.returns(), [6150, 2050, 4100, 2050, 10], "{flags:?}");
+        probed.end();
+    }
+}
+
+#[test]
+fn exceptions_of_libraries_that_are_loaded_later_pass() {
+    if support::image().is_none() {
+        return;
+    }
+    let Some(library) = compile_by("g++", "plugin.cc", &["-O2", "-fPIC", "-shared"]) else {
+        return;
+    };
+    // Frames of C can be unwound, but nothing says that they may be.
+    let Some(path) = compile_by("gcc", "plugs.c", &["-O2"]) else {
+        return;
+    };
+    let library = library.to_str().expect("UTF-8");
+    let Some(mut probed) = Probed::attach(&path, &[library], &["through"]) else {
+        return;
+    };
+    let maps = probed.target.maps().expect("maps");
+    let unwinds = |m: &bpftime_attach::Mapping| m.name.to_string_lossy().contains("libgcc_s");
+    assert!(!maps.iter().any(unwinds), "not loaded yet");
+    let asked = maps.iter().filter(|m| m.execute).any(|m| {
+        let module = Module::open(&m.name);
+        module.is_ok_and(|module| module.elf().function("_dl_find_object").is_ok())
+    });
+    if !asked {
+        println!("skipped: the C library is older than 2.35");
+        return;
+    }
+    probed.victim.order("throw 100");
+    assert_eq!(probed.returns(), [50]);
     probed.end();
 }
 

@@ -93,6 +93,19 @@ impl Hooking {
         when: When,
         counters: &Counters,
     ) -> Result<Link> {
+        let offset = module.elf().function(function).expect("function").offset;
+        self.link_at(stopped, module, offset, when, counters)
+    }
+
+    /// The same for a function without a name.
+    pub(crate) fn link_at(
+        &mut self,
+        stopped: &mut Stopped<'_>,
+        module: &Module,
+        offset: u64,
+        when: When,
+        counters: &Counters,
+    ) -> Result<Link> {
         let rw = Protection::ReadWrite;
         let kind = MappingKind::Map;
         let values =
@@ -108,7 +121,6 @@ impl Hooking {
             needs_cpu: false,
             link_id: 1,
         };
-        let offset = module.elf().function(function).expect("function").offset;
         self.injection.link(
             stopped,
             &LinkSpec {

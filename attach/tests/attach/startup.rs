@@ -6,10 +6,11 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::exceptions::compile_by;
 use crate::hooking::{Counters, Hooking};
 use crate::support::Link;
 use bpftime_attach::inject::{Image, Module, When};
-use bpftime_attach::{Startup, Target, detach};
+use bpftime_attach::{Error, Startup, Target, detach};
 use nix::fcntl::OFlag;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, pipe2};
@@ -111,6 +112,47 @@ fn hooked_from_the_first_call() {
             assert_eq!(libc_calls.calls(), 7);
             assert!(libraries >= 3, "{files:?}");
         }
+    }
+}
+
+#[test]
+fn returns_are_probed_once_the_unwinder_is_there() {
+    let Some(image) = crate::support::image() else {
+        return;
+    };
+    let image = Image::parse(&image).expect("image");
+    for flags in [&["-O2", "-pthread"][..], &["-O2", "-pthread", "-static"]] {
+        let Some(path) = compile_by("g++", "throws.cc", flags) else {
+            return;
+        };
+        let module = Module::open(&path).expect("module");
+        let mut waiting = Waiting::new(&path, &["throw", "100"]);
+        let startup = Startup::seize(Target::open(waiting.pid).expect("target")).expect("seized");
+        waiting.go();
+        let counters = Counters::new();
+        let mut hooking: Option<Hooking> = None;
+        let (mut linked, mut refusals) = (false, 0);
+        let target = startup
+            .follow(|stopped, _| {
+                if hooking.is_none() {
+                    hooking = Some(Hooking::attach(stopped, &image)?);
+                }
+                if let (Some(hooking), false) = (&mut hooking, linked) {
+                    match hooking.link(stopped, &module, "between", When::Return, &counters) {
+                        Ok(_) => linked = true,
+                        Err(Error::MayUnwind { .. }) => refusals += 1,
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(())
+            })
+            .expect("followed");
+        drop(target);
+        let (status, text) = waiting.end();
+        assert_eq!((status, text.as_str()), (0, "right\n"), "{flags:?}");
+        assert!(linked, "{flags:?}");
+        assert_eq!(refusals > 0, !flags.contains(&"-static"), "{flags:?}");
+        assert_eq!(counters.calls(), 100, "{flags:?}");
     }
 }
 

@@ -4,6 +4,7 @@
 use bpftime_attach::inject::{Image, Module, When};
 use bpftime_attach::{Error, Stopped, Target, detach};
 
+use crate::exceptions::compile_by;
 use crate::hooking::{Counters, Hooking};
 use crate::support::{self, Victim};
 
@@ -104,4 +105,49 @@ fn mangled_names_are_a_sign_of_exceptions() {
         assert!(detach(&target).expect("detached").was_attached);
         victim.must_be_right();
     }
+}
+
+#[test]
+fn functions_of_programs_whose_unwinder_is_not_found_are_probed_at_entry_only() {
+    let Some(image) = support::image() else {
+        return;
+    };
+    let image = Image::parse(&image).expect("image");
+    let Some(path) = compile_by("g++", "throws.cc", &["-O2", "-pthread", "-static"]) else {
+        return;
+    };
+    let offset = |function| {
+        let module = Module::open(&path).expect("module");
+        module.elf().function(function).expect(function).offset
+    };
+    let stripped = path.with_extension("stripped");
+    let strip = std::process::Command::new("strip")
+        .arg("-o")
+        .arg(&stripped)
+        .arg(&path)
+        .status();
+    assert!(strip.expect("strip").success());
+    let module = Module::open(&stripped).expect("module");
+    let mut victim = Victim::start(&stripped, &[]);
+    let target = Target::open(victim.pid()).expect("target");
+    let [entries, returns] = [Counters::new(), Counters::new()];
+    let mut stopped = target.stop().expect("stopped");
+    let mut hooking = Hooking::attach(&mut stopped, &image).expect("attached");
+    let between = offset("between");
+    hooking
+        .link_at(&mut stopped, &module, between, When::Entry, &entries)
+        .expect("entry");
+    let error = hooking
+        .link_at(&mut stopped, &module, between, When::Return, &returns)
+        .expect_err("return");
+    assert!(matches!(error, Error::MayUnwind { .. }), "{error}");
+    assert!(
+        error.to_string().contains("no unwinder was found"),
+        "{error}"
+    );
+    drop(stopped);
+    victim.order("throw 100");
+    assert_eq!((entries.calls(), returns.calls()), (200, 0));
+    assert!(detach(&target).expect("detached").was_attached);
+    victim.must_be_right();
 }

@@ -237,7 +237,7 @@ static void order_cancel(long n)
 	}
 }
 
-// Throws for a second, in threads.
+// Throws until it is told otherwise.
 static volatile bool over;
 
 static void *thrower_thread(void *)
@@ -249,29 +249,40 @@ static void *thrower_thread(void *)
 
 static pthread_t busy;
 
-int main()
+static void carry_out(const char *order, long n)
+{
+	static const struct {
+		const char *name;
+		void (*run)(long);
+	} orders[] = {
+		{"throw", order_throw},	  {"nested", order_nested}, {"threads", order_threads},
+		{"sort", order_sort},	  {"trace", order_trace},   {"cancel", order_cancel},
+		{"busy", [](long) { pthread_create(&busy, nullptr, thrower_thread, nullptr); }},
+		{"idle", [](long) { over = true; pthread_join(busy, nullptr); }},
+	};
+	for (const auto &known : orders)
+		if (!strcmp(order, known.name))
+			known.run(n);
+}
+
+// Carries out the order in its arguments, else those on standard input.
+int main(int argc, char **argv)
 {
 	char line[64];
 	setvbuf(stdout, nullptr, _IOLBF, 0);
 	if (pipe(pipes))
 		return 1;
+	if (argc > 2) {
+		carry_out(argv[1], atol(argv[2]));
+		puts(failures ? "wrong" : "right");
+		return 0;
+	}
 	puts("ready");
 	while (fgets(line, sizeof(line), stdin)) {
 		char order[32] = "";
 		long n = 0;
 		sscanf(line, "%31s %ld", order, &n);
-		static const struct {
-			const char *name;
-			void (*run)(long);
-		} orders[] = {
-			{"throw", order_throw},	  {"nested", order_nested}, {"threads", order_threads},
-			{"sort", order_sort},	  {"trace", order_trace},   {"cancel", order_cancel},
-			{"busy", [](long) { pthread_create(&busy, nullptr, thrower_thread, nullptr); }},
-			{"idle", [](long) { over = true; pthread_join(busy, nullptr); }},
-		};
-		for (const auto &known : orders)
-			if (!strcmp(order, known.name))
-				known.run(n);
+		carry_out(order, n);
 		puts("done");
 	}
 	puts(failures ? "wrong" : "right");
