@@ -10,6 +10,8 @@ pub use set::HelperSet;
 pub use table::PROTOS;
 pub use variants::{VARIANTS, Variant};
 
+use crate::kfunc::DynptrKind;
+
 /// What a helper expects in an argument register (kernel `enum bpf_arg_type`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ArgType {
@@ -85,6 +87,13 @@ pub enum ArgType {
     Struct(&'static str),
     /// As [`Self::Struct`], or null.
     StructOrNull(&'static str),
+    /// Room for a dynptr on the stack, which the helper makes.
+    #[doc(alias = "ARG_PTR_TO_DYNPTR")]
+    NewDynptr(DynptrKind),
+    /// A dynptr that was made.
+    Dynptr,
+    /// A dynptr on a ring buffer record, which is given back.
+    ReleasedDynptr,
     /// A subprogram used as a callback.
     Func,
     /// A pointer to the program's own stack, or null (context of a callback).
@@ -116,6 +125,9 @@ pub enum RetType {
     KptrOrNull,
     /// An object that stays valid while the program runs, or null.
     ObjectOrNull(crate::context::Object),
+    /// Memory of the dynptr in the first argument, of the size in the third, or null.
+    #[doc(alias = "RET_PTR_TO_DYNPTR_MEM_OR_NULL")]
+    SliceOrNull,
     /// A structure of the kernel's with this name, that is valid while the program runs.
     #[doc(alias = "RET_PTR_TO_BTF_ID_TRUSTED")]
     Struct(&'static str),
@@ -214,12 +226,7 @@ mod tests {
                     proto.args.get(index + 1),
                     Some(ArgType::ConstSize | ArgType::ConstSizeOrZero)
                 );
-                // `dynptr_from_mem` has its memory under another name.
-                assert!(
-                    sized == size || proto.name == "dynptr_from_mem",
-                    "{}",
-                    proto.name
-                );
+                assert_eq!(sized, size, "{}", proto.name);
             }
         }
     }

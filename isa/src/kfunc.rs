@@ -8,7 +8,8 @@ mod table;
 
 pub use table::KFUNCS;
 
-use crate::ProgType;
+use crate::helper::Caller;
+use crate::{AttachType, ProgType};
 
 /// An open-coded iterator that lives on the program's stack (`struct bpf_iter_*`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -69,6 +70,35 @@ pub enum Element {
     Struct(&'static str),
 }
 
+/// What a dynptr, a checked window on memory that lives on the program's stack, is about.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[doc(alias = "bpf_dynptr_type")]
+pub enum DynptrKind {
+    /// Memory of the program's own: a map's value.
+    Local,
+    /// A ring buffer record, which has to be submitted or discarded.
+    RingBuf,
+    /// A packet as `__sk_buff`.
+    Skb,
+    /// A packet as `xdp_md`.
+    Xdp,
+}
+
+impl DynptrKind {
+    /// Whether it stands for something that has to be given back.
+    pub const fn is_acquired(self) -> bool {
+        matches!(self, Self::RingBuf)
+    }
+
+    /// Whether it is about a packet, so that what may move the packet ends slices of it.
+    pub const fn is_packet(self) -> bool {
+        matches!(self, Self::Skb | Self::Xdp)
+    }
+}
+
+/// Bytes of a dynptr on the stack (`struct bpf_dynptr`).
+pub const DYNPTR_SIZE: u32 = 16;
+
 /// An argument.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum KfuncArg {
@@ -76,8 +106,14 @@ pub enum KfuncArg {
     Number,
     /// Anything; an address is read where it can be.
     Anything,
-    /// A structure of the kernel's.
+    /// Put in by the kernel (`__ign`): whatever the register holds is ignored.
+    Ignored,
+    /// A structure of the kernel's that is valid as long as the program runs (`KF_TRUSTED_ARGS`).
     Struct(&'static str),
+    /// A structure of the kernel's that is valid at least in the RCU section (`KF_RCU`).
+    Rcu(&'static str),
+    /// A structure of the kernel's, of whatever validity but what was read from anywhere.
+    Plain(&'static str),
     /// As [`Self::Struct`], or null.
     StructOrNull(&'static str),
     /// A structure that was acquired, and is given back.
@@ -86,8 +122,36 @@ pub enum KfuncArg {
     Iterator(IterKind),
     /// The context.
     Ctx,
+    /// A packet: the context, or a `sk_buff`.
+    Packet,
     /// A map.
     Map,
+    /// Memory or null, whose size is the next argument.
+    MemOrNull,
+    /// Size of the memory before, known at verification: also that of the result.
+    ConstSize,
+    /// Room for a dynptr on the stack, which the function makes.
+    NewDynptr,
+    /// A dynptr that was made.
+    Dynptr,
+    /// Number, known at verification, of one of the program's structures.
+    LocalType,
+    /// An object of a structure of the program's, owned, which is given away.
+    Object,
+    /// An object of a structure of the program's that counts its owners.
+    Refcounted,
+    /// The head of a list, whose lock is held.
+    List,
+    /// The node of an owned object, which the list takes over.
+    ListNode,
+    /// The root of a tree, whose lock is held.
+    Tree,
+    /// The node of an owned object, which the tree takes over.
+    TreeNode,
+    /// The node of an object, owned or in a collection whose lock is held.
+    TreeMember,
+    /// A function of the program's that compares two nodes of the tree.
+    Less,
 }
 
 /// What a function returns.
@@ -103,6 +167,18 @@ pub enum KfuncRet {
     Acquired(&'static str),
     /// As [`Self::Acquired`], or null.
     AcquiredOrNull(&'static str),
+    /// An object of the structure in the first argument, to be given back, or null.
+    Object,
+    /// The object of the first argument, owned once more; null perhaps, if it was not owned.
+    Again,
+    /// A node out of the list or tree in the first argument, whose object is to be given back, or
+    /// null.
+    Node,
+    /// A node in the list or tree in the first argument, usable while its lock is held, or null.
+    Member,
+    /// The memory of the dynptr in the first argument, or the buffer that was given, or null; whether
+    /// programs may write it.
+    Slice(bool),
     /// The next element of the iterator in the first argument, or null when there is none left.
     Element,
 }
@@ -126,6 +202,10 @@ pub enum KfuncEffect {
     PreemptDisable,
     /// Enables preemption again.
     PreemptEnable,
+    /// Makes the dynptr in the last argument.
+    Dynptr(DynptrKind),
+    /// Makes the dynptr in the last argument, which is about what that in the first is about.
+    CloneDynptr,
     /// Ends the program, from whatever function, with the number in the first argument.
     Throw,
 }
@@ -144,6 +224,12 @@ pub enum Offer {
     Packets,
     /// XDP.
     Xdp,
+    /// Those of [`Self::Packets`], and tracing.
+    PacketsAndTracing,
+    /// Implementations of TCP's congestion control (`tcp_congestion_ops`).
+    Congestion,
+    /// Iterators, security hooks, and whatever may sleep.
+    CssTask,
 }
 
 /// A function.
@@ -173,7 +259,8 @@ pub fn by_name(name: &str) -> Option<&'static KfuncProto> {
 
 impl KfuncProto {
     /// Whether programs of the type may call it (`bpf_prog_type_to_kfunc_hook`).
-    pub fn available(&self, prog_type: ProgType) -> bool {
+    pub fn available(&self, caller: &Caller<'_>) -> bool {
+        let prog_type = caller.prog_type;
         let tracing = matches!(
             prog_type,
             ProgType::Tracing
@@ -196,22 +283,37 @@ impl KfuncProto {
                             | ProgType::CgroupSkb
                     )
             }
-            Offer::Packets => matches!(
-                prog_type,
-                ProgType::SchedCls
-                    | ProgType::SchedAct
-                    | ProgType::SkSkb
-                    | ProgType::SocketFilter
-                    | ProgType::LwtIn
-                    | ProgType::LwtOut
-                    | ProgType::LwtXmit
-                    | ProgType::LwtSeg6Local
-                    | ProgType::CgroupSkb
-                    | ProgType::Netfilter
-            ),
+            Offer::Packets => gets_packets(prog_type),
+            Offer::PacketsAndTracing => tracing || gets_packets(prog_type),
             Offer::Xdp => prog_type == ProgType::Xdp,
+            Offer::Congestion => {
+                prog_type == ProgType::StructOps && caller.target == Some("tcp_congestion_ops")
+            }
+            // `check_css_task_iter_allowlist`.
+            Offer::CssTask => match prog_type {
+                ProgType::Lsm => true,
+                ProgType::Tracing if caller.attach_type == Some(AttachType::TRACE_ITER) => true,
+                _ => caller.sleepable,
+            },
         }
     }
+}
+
+/// Whether programs of the type are called with a packet as `__sk_buff`.
+fn gets_packets(prog_type: ProgType) -> bool {
+    matches!(
+        prog_type,
+        ProgType::SchedCls
+            | ProgType::SchedAct
+            | ProgType::SkSkb
+            | ProgType::SocketFilter
+            | ProgType::LwtIn
+            | ProgType::LwtOut
+            | ProgType::LwtXmit
+            | ProgType::LwtSeg6Local
+            | ProgType::CgroupSkb
+            | ProgType::Netfilter
+    )
 }
 
 #[cfg(test)]

@@ -103,13 +103,15 @@ fn table(path: &Path) -> HashMap<(String, String, String), Known> {
     .collect()
 }
 
-/// The row of a program; some rows of objects without BTF name the section instead of the function.
+/// The row of a program. The table's loader knows sections without the `?` that keeps libbpf from loading
+/// a program by itself; some rows of objects without BTF name the section instead of the function.
 fn row_of<'a>(
     known: &'a HashMap<(String, String, String), Known>,
     file: &str,
     section: &str,
     function: &str,
 ) -> Option<&'a Known> {
+    let section = section.trim_start_matches('?');
     let find = |function: &str| {
         known.get(&(
             format!("ebpf-samples/{file}"),
@@ -251,6 +253,9 @@ fn main() {
                         rejection.needed,
                         rejection.known
                     );
+                }
+                (Ok(_), verdict) if arguments.all && verdict != "reject" => {
+                    println!("ACCEPTED ({verdict}) {title}");
                 }
                 (Ok(_), "reject") => println!("ACCEPTED, BUT LINUX REJECTS {title}"),
                 _ => {}

@@ -1,7 +1,7 @@
 //! From a program to a verdict.
 
 use bpftime_abi::Capabilities;
-use bpftime_isa::{Decoded, MapType, ProgType, Program, Reg, decode};
+use bpftime_isa::{Decoded, Instruction, MapType, ProgType, Program, Reg, decode};
 
 use crate::cfg::Cfg;
 use crate::check::Failure;
@@ -137,7 +137,8 @@ fn analyse(
             },
         ));
     }
-    let cfg = Cfg::new(code, &structure, options.budget.max_inlined).map_err(|_| {
+    let kind_of = |insn: &Instruction| env.callback_kind(insn);
+    let cfg = Cfg::new(code, &structure, &kind_of, options.budget.max_inlined).map_err(|_| {
         plain(
             0,
             Code::Complexity,

@@ -15,7 +15,7 @@
 use std::collections::HashMap;
 
 use bpftime_abi::MAX_CALL_FRAMES;
-use bpftime_isa::{ArgType, CallTarget, Decoded, Instruction, helper};
+use bpftime_isa::{CallTarget, Decoded, Instruction};
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use crate::domain::state::CallbackKind;
@@ -78,12 +78,14 @@ impl Cfg {
     pub(crate) fn new(
         code: &[Decoded],
         structure: &Structure,
+        kind_of: KindOf<'_>,
         max_instructions: usize,
     ) -> Result<Self, TooLong> {
         let mut builder = Builder {
             code,
             structure,
-            leaders: leaders(code, structure),
+            leaders: leaders(code, structure, kind_of),
+            kind_of,
             graph: DiGraph::new(),
             instances: vec![Instance {
                 function: 0,
@@ -138,8 +140,11 @@ impl Cfg {
     }
 }
 
+/// How what is called uses a function that it is given, if it is given one.
+pub(crate) type KindOf<'a> = &'a dyn Fn(&Instruction) -> Option<CallbackKind>;
+
 /// For each instruction, whether a block begins there.
-fn leaders(code: &[Decoded], structure: &Structure) -> Vec<bool> {
+fn leaders(code: &[Decoded], structure: &Structure, kind_of: KindOf<'_>) -> Vec<bool> {
     let mut leaders = vec![false; code.len() + 1];
     for function in &structure.functions {
         leaders[function.first as usize] = true;
@@ -151,7 +156,7 @@ fn leaders(code: &[Decoded], structure: &Structure) -> Vec<bool> {
         if ends_block(&decoded.insn) {
             leaders[index + 1] = true;
         }
-        if callback_kind(&decoded.insn).is_some() {
+        if kind_of(&decoded.insn).is_some() {
             leaders[index] = true;
             leaders[index + 1] = true;
         }
@@ -179,18 +184,9 @@ fn ends_block(insn: &Instruction) -> bool {
         )
 }
 
-/// How the helper that is called uses a function that it is given, if it is given one.
-pub(crate) fn callback_kind(insn: &Instruction) -> Option<CallbackKind> {
-    let Instruction::Call(CallTarget::Helper(id)) = insn else {
-        return None;
-    };
-    helper::proto(*id)
-        .filter(|proto| proto.args.contains(&ArgType::Func))
-        .map(|_| CallbackKind::of(*id))
-}
-
 struct Builder<'a> {
     code: &'a [Decoded],
+    kind_of: KindOf<'a>,
     structure: &'a Structure,
     leaders: Vec<bool>,
     graph: DiGraph<Block, ()>,
@@ -214,7 +210,7 @@ impl Builder<'_> {
         if let Some(node) = self.nodes.get(&(instance as u32, first)) {
             return Ok(*node);
         }
-        if callback_kind(&self.code[first as usize].insn).is_some() {
+        if (self.kind_of)(&self.code[first as usize].insn).is_some() {
             let node = self.add(instance, first, first)?;
             self.nodes.insert((instance as u32, first), node);
             return Ok(node);
@@ -336,7 +332,7 @@ impl Builder<'_> {
             return Ok(());
         }
         let last = end - 1;
-        if let Some(kind) = callback_kind(&self.code[last as usize].insn) {
+        if let Some(kind) = (self.kind_of)(&self.code[last as usize].insn) {
             let callbacks = self.callbacks(node, kind)?;
             for (_, to) in &callbacks {
                 self.graph.add_edge(node, *to, ());

@@ -4,15 +4,20 @@ use std::borrow::Cow;
 
 use bpftime_abi::map_type::create_flags::BPF_F_RDONLY_PROG;
 use bpftime_isa::helper::{self, HelperProto, Unavailable};
-use bpftime_isa::kfunc::{self, KfuncProto};
+use bpftime_isa::kfunc::{self, KfuncArg, KfuncProto};
 use bpftime_isa::{
-    CtxLayout, MapDef, MapField, MapFieldKind, MapType, Object, ProgType, Program, Trust, Walked,
-    context,
+    ArgType, CallTarget, CtxLayout, Instruction, LocalStruct, MapDef, MapField, MapFieldKind,
+    MapType, Object, ProgType, Program, Trust, Walked, context,
 };
 
 use crate::Options;
-use crate::domain::value::{Kind, Value};
+use crate::domain::state::{CallbackKind, State};
+use crate::domain::value::{Hold, Kind, Value};
 use crate::options::Target;
+
+/// Structures of the kernel's whose memory RCU keeps (`rcu_protected_types` in
+/// `kernel/bpf/verifier.c`).
+const RCU_PROTECTED: [&str; 4] = ["cgroup", "bpf_cpumask", "task_struct", "bpf_crypto_ctx"];
 
 /// The program and the rules under which it is judged.
 pub(crate) struct Env<'a> {
@@ -150,14 +155,87 @@ impl<'a> Env<'a> {
         self.maps.get(index as usize).copied()
     }
 
-    /// Whether the kind is that of a map's values that hold a spin lock.
+    /// Whether the kind is that of a map's values, or of objects, that hold a spin lock.
     pub(crate) fn holds_lock(&self, kind: Kind) -> bool {
-        let Kind::MapValue { map } = kind else {
-            return false;
+        let mut fields = self.fields(kind).iter();
+        fields.any(|field| field.kind == MapFieldKind::SpinLock)
+    }
+
+    /// The kernel's parts of the memory that pointers of the kind lead to.
+    pub(crate) fn fields(&self, kind: Kind) -> &'a [MapField] {
+        match kind {
+            Kind::MapValue { map } => self.map(map).map_or(&[], |map| &map.fields),
+            Kind::Local { type_id, .. } => self.local(type_id).map_or(&[], |local| &local.fields),
+            _ => &[],
+        }
+    }
+
+    /// The kernel's part at exactly the place that the pointer leads to.
+    pub(crate) fn field_at(&self, value: &Value) -> Option<&'a MapField> {
+        if value.nullable {
+            return None;
+        }
+        let offset = u32::try_from(value.constant_offset()?).ok()?;
+        let mut fields = self.fields(value.kind).iter();
+        fields.find(|field| field.offset == offset)
+    }
+
+    /// The program's structure with the number.
+    pub(crate) fn local(&self, type_id: u32) -> Option<&'a LocalStruct> {
+        let objects = &self.program.objects;
+        let at = objects.binary_search_by_key(&type_id, |local| local.type_id);
+        objects.get(at.ok()?)
+    }
+
+    /// What a kernel pointer leads to: a structure of the kernel's with the name or, if there is none,
+    /// of the program's, where only one has it (`btf_parse_kptr`). Objects of each CPU's own are not
+    /// followed.
+    pub(crate) fn pointee(&self, field: &MapField, trust: Trust, hold: Hold) -> Kind {
+        let MapFieldKind::Kptr { target, percpu, .. } = &field.kind else {
+            return Kind::Any;
         };
-        let is_lock = |field: &MapField| field.kind == MapFieldKind::SpinLock;
-        self.map(map)
-            .is_some_and(|map| map.fields.iter().any(is_lock))
+        let type_id = if *percpu {
+            u32::MAX
+        } else {
+            self.type_named(target)
+        };
+        let mut named = self
+            .program
+            .objects
+            .iter()
+            .filter(|local| local.name == *target);
+        match (named.next(), named.next()) {
+            (Some(local), None) if type_id == u32::MAX && !percpu => Kind::Local {
+                type_id: local.type_id,
+                hold,
+            },
+            _ => Kind::Object(Object::Typed { type_id, trust }),
+        }
+    }
+
+    /// What a kernel pointer leads to that was read from a map's value (`btf_ld_kptr_type`).
+    pub(crate) fn loaded_pointee(&self, field: &MapField, in_rcu: bool) -> Kind {
+        let MapFieldKind::Kptr {
+            target, referenced, ..
+        } = &field.kind
+        else {
+            return Kind::Any;
+        };
+        let kept = in_rcu && *referenced;
+        let trust = if kept && RCU_PROTECTED.contains(&target.as_str()) {
+            Trust::Rcu
+        } else {
+            Trust::Walked
+        };
+        let hold = if kept { Hold::Rcu } else { Hold::Stale };
+        self.pointee(field, trust, hold)
+    }
+
+    /// Whether what RCU keeps is kept: in an RCU section, with a lock held, and wherever the program
+    /// cannot sleep (`in_rcu_cs`).
+    pub(crate) fn in_rcu(&self, state: &State) -> bool {
+        let sections = &state.sections;
+        sections.rcu > 0 || sections.lock.is_some() || !self.program.may_sleep()
     }
 
     /// The kernel function with the number, if it is one that is known.
@@ -167,6 +245,21 @@ impl<'a> Env<'a> {
         }
         let types = self.options.kernel_types.as_deref()?;
         kfunc::by_name(&types.name(id)?)
+    }
+
+    /// How the helper or kernel function that is called uses a function that it is given, if it is
+    /// given one.
+    pub(crate) fn callback_kind(&self, insn: &Instruction) -> Option<CallbackKind> {
+        match *insn {
+            Instruction::Call(CallTarget::Helper(id)) => helper::proto(id)
+                .filter(|proto| proto.args.contains(&ArgType::Func))
+                .map(|_| CallbackKind::of(id)),
+            Instruction::Call(CallTarget::Kfunc { id, btf_idx }) => self
+                .kfunc(id, btf_idx)
+                .filter(|proto| proto.args.contains(&KfuncArg::Less))
+                .map(|_| CallbackKind::Less),
+            _ => None,
+        }
     }
 
     /// Number of the structure in the kernel's types, or one that nothing has.
@@ -179,13 +272,19 @@ impl<'a> Env<'a> {
 
     /// Whether the value is the address of an object as the kernel's part of a map's value holds.
     pub(crate) fn points_to(&self, value: &Value, field: &MapField) -> bool {
-        let (MapFieldKind::Kptr { target, .. }, Kind::Object(Object::Typed { type_id, .. })) =
-            (&field.kind, value.kind)
-        else {
+        if value.offset().as_constant() != Some(0) {
             return false;
-        };
-        let start = value.offset().as_constant() == Some(0);
-        start && type_id != u32::MAX && type_id == self.type_named(target)
+        }
+        match (value.kind, self.pointee(field, Trust::Walked, Hold::Owned)) {
+            (
+                Kind::Object(Object::Typed { type_id, .. }),
+                Kind::Object(Object::Typed {
+                    type_id: wanted, ..
+                }),
+            ) => type_id != u32::MAX && type_id == wanted,
+            (Kind::Local { .. }, wanted @ Kind::Local { .. }) => value.kind == wanted,
+            _ => false,
+        }
     }
 
     /// Whether the index is that of one map of the program's, not of a kind of map that a map of

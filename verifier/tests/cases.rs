@@ -4,7 +4,9 @@
 //! array of 48-byte values (one entry), 1 a hash of 8-byte keys and values, 2 a ring buffer of 4096
 //! bytes, 3 an array of arrays of 8-byte values, 4 an array of four values with a number, a spin lock
 //! at 4, a timer at 8, pointers to kernel objects at 24 and (owned) 32, 5 an array of one value with
-//! a spin lock at 0, 6 a program array, 7 a map of sockets. With `typed` after the verdict the types of
+//! a spin lock at 0, 6 a program array, 7 a map of sockets, 8 an array of four values with a lock at 0,
+//! lists of structure 20 at 8 and 21 at 40, trees of 20 at 24 and 21 at 56, owned pointers to 20 at 72
+//! and 21 at 80, 9 an array of one value with a lock at 0 and a list of 20 at 8. With `typed` after the verdict the types of
 //! functions are known. A first line `type <name>` gives another program type. Every soundness mistake
 //! has its safe sibling, so that a verifier which refuses everything fails as well.
 
@@ -13,7 +15,9 @@ mod common;
 use std::sync::Arc;
 
 use bpftime_isa::kernel_types::{KernelTypes, Walked};
-use bpftime_isa::{MapDef, MapField, MapFieldKind, MapType, ProgType, Subprogram, asm};
+use bpftime_isa::{
+    GraphNode, LocalStruct, MapDef, MapField, MapFieldKind, MapType, ProgType, Subprogram, asm,
+};
 use bpftime_verifier::{options::Target, verify};
 
 fn with_fields(map: MapDef, fields: Vec<(u32, u32, MapFieldKind)>) -> MapDef {
@@ -26,6 +30,76 @@ fn with_fields(map: MapDef, fields: Vec<(u32, u32, MapFieldKind)>) -> MapDef {
     }
 }
 
+fn field(offset: u32, size: u32, kind: MapFieldKind) -> MapField {
+    MapField { offset, size, kind }
+}
+
+/// Structures of which programs make objects: 20 has a number at 0, a tree's node at 8, a list's node at
+/// 40 and a pointer to such an object at 64; 21 the same with a count of owners at 72; 22 a number, a
+/// lock at 8 and a list of 20 at 16; 23 is without any.
+fn objects() -> Arc<[LocalStruct]> {
+    let node = |type_id, size, counted: bool| LocalStruct {
+        type_id,
+        name: format!("node{type_id}"),
+        size,
+        fields: [
+            field(8, 32, MapFieldKind::RbNode),
+            field(40, 24, MapFieldKind::ListNode),
+            field(
+                64,
+                8,
+                MapFieldKind::Kptr {
+                    target: "node23".into(),
+                    referenced: true,
+                    percpu: false,
+                },
+            ),
+        ]
+        .into_iter()
+        .chain(counted.then(|| field(72, 4, MapFieldKind::Refcount)))
+        .collect(),
+    };
+    let holder = LocalStruct {
+        type_id: 22,
+        name: "node22".into(),
+        size: 32,
+        fields: vec![
+            field(8, 4, MapFieldKind::SpinLock),
+            field(16, 16, list_of(20)),
+        ],
+    };
+    let plain = LocalStruct {
+        type_id: 23,
+        name: "node23".into(),
+        size: 16,
+        fields: Vec::new(),
+    };
+    [node(20, 72, false), node(21, 80, true), holder, plain].into()
+}
+
+fn list_of(type_id: u32) -> MapFieldKind {
+    MapFieldKind::ListHead {
+        holds: Some(GraphNode {
+            type_id,
+            offset: 40,
+        }),
+    }
+}
+
+fn tree_of(type_id: u32) -> MapFieldKind {
+    MapFieldKind::RbRoot {
+        holds: Some(GraphNode { type_id, offset: 8 }),
+    }
+}
+
+fn local_kptr(name: &str) -> MapFieldKind {
+    MapFieldKind::Kptr {
+        target: name.into(),
+        referenced: true,
+        percpu: false,
+    }
+}
+
 fn kptr(referenced: bool) -> MapFieldKind {
     MapFieldKind::Kptr {
         target: "task_struct".into(),
@@ -35,7 +109,7 @@ fn kptr(referenced: bool) -> MapFieldKind {
 }
 
 /// Kernel functions by number, from 1.
-const KFUNCS: [&str; 12] = [
+const KFUNCS: [&str; 33] = [
     "bpf_iter_num_new",
     "bpf_iter_num_next",
     "bpf_iter_num_destroy",
@@ -48,6 +122,27 @@ const KFUNCS: [&str; 12] = [
     "bpf_throw",
     "bpf_cpumask_create",
     "bpf_map_sum_elem_count",
+    "bpf_obj_new_impl",
+    "bpf_obj_drop_impl",
+    "bpf_refcount_acquire_impl",
+    "bpf_list_push_front_impl",
+    "bpf_list_pop_front",
+    "bpf_list_front",
+    "bpf_rbtree_add_impl",
+    "bpf_rbtree_remove",
+    "bpf_rbtree_first",
+    "bpf_dynptr_from_skb",
+    "bpf_dynptr_from_xdp",
+    "bpf_dynptr_slice",
+    "bpf_dynptr_slice_rdwr",
+    "bpf_dynptr_clone",
+    "bpf_dynptr_adjust",
+    "bpf_dynptr_size",
+    "bpf_iter_css_task_new",
+    "bpf_iter_css_task_destroy",
+    "bpf_task_acquire",
+    "bpf_rbtree_left",
+    "bpf_list_push_back_impl",
 ];
 
 /// A kernel that has these functions, and a structure of which nothing may be read.
@@ -120,6 +215,22 @@ fn run(text: &str) -> (usize, Vec<String>) {
             ),
             common::map(MapType::ProgArray, 4, 4, 4),
             common::map(MapType::SockMap, 4, 4, 4),
+            with_fields(
+                common::map(MapType::Array, 4, 96, 4),
+                vec![
+                    (0, 4, MapFieldKind::SpinLock),
+                    (8, 16, list_of(20)),
+                    (24, 16, tree_of(20)),
+                    (40, 16, list_of(21)),
+                    (56, 16, tree_of(21)),
+                    (72, 8, local_kptr("node20")),
+                    (80, 8, local_kptr("node21")),
+                ],
+            ),
+            with_fields(
+                common::map(MapType::Array, 4, 24, 1),
+                vec![(0, 4, MapFieldKind::SpinLock), (8, 16, list_of(20))],
+            ),
         ];
         count += 1;
         let mut options = common::options();
@@ -144,6 +255,7 @@ fn run(text: &str) -> (usize, Vec<String>) {
                 global: true,
             }];
         }
+        program.objects = objects();
         let result = verify(program, &options);
         let got = match &result {
             Ok(_) => "accept".to_owned(),
@@ -206,4 +318,9 @@ fn kernel_functions_are_called_by_their_rules() {
 #[test]
 fn functions_may_return_where_no_exit_is() {
     check(include_str!("cases/early_returns.txt"), 12);
+}
+
+#[test]
+fn dynptrs_and_slices_are_used_while_they_are_valid() {
+    check(include_str!("cases/dynptrs.txt"), 30);
 }

@@ -50,6 +50,7 @@ const fn has(given: &[&str], attribute: &str) -> bool {
 }
 
 use crate::context::Object::{Kernel, SockCommon, Socket, TcpSock};
+use crate::kfunc::DynptrKind::{Local, RingBuf};
 
 helpers! {
     1 map_lookup_elem(ConstMapPtr, MapKey) -> MapValueOrNull;
@@ -250,13 +251,13 @@ helpers! {
     194 kptr_xchg(KptrField, ReleasedKptr) -> KptrOrNull;
     195 map_lookup_percpu_elem(ConstMapPtr, MapKey, Anything) -> MapValueOrNull;
     196 skc_to_mptcp_sock(AnySock) -> CastOrNull(Kernel("mptcp_sock"));
-    197 dynptr_from_mem(Unsupported("map memory"), ConstSizeOrZero, Anything, Unsupported("a dynptr")) -> Integer;
-    198 ringbuf_reserve_dynptr(ConstMapPtr, Anything, Anything, Unsupported("a dynptr")) -> Integer;
-    199 ringbuf_submit_dynptr(Unsupported("a dynptr"), Anything) -> Void;
-    200 ringbuf_discard_dynptr(Unsupported("a dynptr"), Anything) -> Void;
-    201 dynptr_read(UninitMem, ConstSizeOrZero, Unsupported("a dynptr"), Anything, Anything) -> Integer;
-    202 dynptr_write(Unsupported("a dynptr"), Anything, MemRead, ConstSizeOrZero, Anything) -> Integer;
-    203 dynptr_data(Unsupported("a dynptr"), Anything, Unsupported("a constant size")) -> Unsupported("dynptr memory or null");
+    197 dynptr_from_mem(UninitMem, ConstSizeOrZero, Anything, NewDynptr(Local)) -> Integer;
+    198 ringbuf_reserve_dynptr(ConstMapPtr, Anything, Anything, NewDynptr(RingBuf)) -> Integer;
+    199 ringbuf_submit_dynptr(ReleasedDynptr, Anything) -> Void;
+    200 ringbuf_discard_dynptr(ReleasedDynptr, Anything) -> Void;
+    201 dynptr_read(UninitMem, ConstSizeOrZero, Dynptr, Anything, Anything) -> Integer;
+    202 dynptr_write(Dynptr, Anything, MemRead, ConstSizeOrZero, Anything) -> Integer;
+    203 dynptr_data(Dynptr, Anything, ConstAllocSize) -> SliceOrNull;
     204 tcp_raw_gen_syncookie_ipv4(FixedMemRead(20), MemRead, ConstSizeOrZero) -> Integer, gpl;
     205 tcp_raw_gen_syncookie_ipv6(FixedMemRead(40), MemRead, ConstSizeOrZero) -> Integer, gpl;
     206 tcp_raw_check_syncookie_ipv4(FixedMemRead(20), FixedMemRead(20)) -> Integer, gpl;

@@ -1,20 +1,25 @@
 //! The table of kernel functions, in ascending order of names.
 
 use super::IterKind::{Bits, Css, CssTask, Num, Task, TaskVma};
-use super::KfuncArg::{Anything, Iterator, Map, Number, Released, Struct, StructOrNull};
-use super::{KfuncEffect, KfuncProto, KfuncRet, Offer};
+use super::KfuncArg::{
+    Anything, ConstSize, Ctx, Dynptr, Ignored, Iterator, Less, List, ListNode, LocalType, Map,
+    MemOrNull, NewDynptr, Number, Object, Packet, Rcu, Refcounted, Released, Struct, StructOrNull,
+    Tree, TreeMember, TreeNode,
+};
+use super::{DynptrKind, KfuncEffect, KfuncProto, KfuncRet, Offer};
 
 /// `name(arguments) -> result, effect, who may call it;` with `under_rcu` at the end where it needs an
 /// RCU read-side section.
 macro_rules! kfuncs {
-    ($($name:ident ($($arg:expr),*) -> $ret:ident $(($what:literal))?, $effect:ident, $offer:ident
+    ($($name:ident ($($arg:expr),*) -> $ret:ident $(($what:literal))?, $effect:ident $(($about:ident))?,
+        $offer:ident
         $(, $under_rcu:ident)?;)*) => {
         /// The functions, by name.
         pub static KFUNCS: &[KfuncProto] = &[$(KfuncProto {
             name: stringify!($name),
             args: &[$($arg),*],
             ret: KfuncRet::$ret $(($what))?,
-            effect: KfuncEffect::$effect,
+            effect: KfuncEffect::$effect $((DynptrKind::$about))?,
             offer: Offer::$offer,
             under_rcu: [false $(, stringify!($under_rcu).len() > 0)?].len() > 1,
         }),*];
@@ -22,44 +27,53 @@ macro_rules! kfuncs {
 }
 
 kfuncs! {
-    bpf_cgroup_acquire(Struct("cgroup")) -> AcquiredOrNull("cgroup"), None, Generic;
-    bpf_cgroup_ancestor(Struct("cgroup"), Number) -> AcquiredOrNull("cgroup"), None, Generic;
+    bpf_cgroup_acquire(Rcu("cgroup")) -> AcquiredOrNull("cgroup"), None, Generic;
+    bpf_cgroup_ancestor(Rcu("cgroup"), Number) -> AcquiredOrNull("cgroup"), None, Generic;
     bpf_cgroup_from_id(Number) -> AcquiredOrNull("cgroup"), None, Generic;
     bpf_cgroup_release(Released("cgroup")) -> Void, None, Generic;
     bpf_cpumask_acquire(Struct("bpf_cpumask")) -> Acquired("bpf_cpumask"), None, Tracing;
-    bpf_cpumask_and(Struct("bpf_cpumask"), Struct("cpumask"), Struct("cpumask")) -> Number, None, Tracing;
-    bpf_cpumask_any_and_distribute(Struct("cpumask"), Struct("cpumask")) -> Number, None, Tracing;
-    bpf_cpumask_any_distribute(Struct("cpumask")) -> Number, None, Tracing;
-    bpf_cpumask_clear(Struct("bpf_cpumask")) -> Void, None, Tracing;
-    bpf_cpumask_clear_cpu(Number, Struct("bpf_cpumask")) -> Void, None, Tracing;
-    bpf_cpumask_copy(Struct("bpf_cpumask"), Struct("cpumask")) -> Void, None, Tracing;
+    bpf_cpumask_and(Rcu("bpf_cpumask"), Rcu("cpumask"), Rcu("cpumask")) -> Number, None, Tracing;
+    bpf_cpumask_any_and_distribute(Rcu("cpumask"), Rcu("cpumask")) -> Number, None, Tracing;
+    bpf_cpumask_any_distribute(Rcu("cpumask")) -> Number, None, Tracing;
+    bpf_cpumask_clear(Rcu("bpf_cpumask")) -> Void, None, Tracing;
+    bpf_cpumask_clear_cpu(Number, Rcu("bpf_cpumask")) -> Void, None, Tracing;
+    bpf_cpumask_copy(Rcu("bpf_cpumask"), Rcu("cpumask")) -> Void, None, Tracing;
     bpf_cpumask_create() -> AcquiredOrNull("bpf_cpumask"), None, Tracing;
-    bpf_cpumask_empty(Struct("cpumask")) -> Number, None, Tracing;
-    bpf_cpumask_equal(Struct("cpumask"), Struct("cpumask")) -> Number, None, Tracing;
-    bpf_cpumask_first(Struct("cpumask")) -> Number, None, Tracing;
-    bpf_cpumask_first_and(Struct("cpumask"), Struct("cpumask")) -> Number, None, Tracing;
-    bpf_cpumask_first_zero(Struct("cpumask")) -> Number, None, Tracing;
-    bpf_cpumask_full(Struct("cpumask")) -> Number, None, Tracing;
-    bpf_cpumask_intersects(Struct("cpumask"), Struct("cpumask")) -> Number, None, Tracing;
-    bpf_cpumask_or(Struct("bpf_cpumask"), Struct("cpumask"), Struct("cpumask")) -> Void, None, Tracing;
+    bpf_cpumask_empty(Rcu("cpumask")) -> Number, None, Tracing;
+    bpf_cpumask_equal(Rcu("cpumask"), Rcu("cpumask")) -> Number, None, Tracing;
+    bpf_cpumask_first(Rcu("cpumask")) -> Number, None, Tracing;
+    bpf_cpumask_first_and(Rcu("cpumask"), Rcu("cpumask")) -> Number, None, Tracing;
+    bpf_cpumask_first_zero(Rcu("cpumask")) -> Number, None, Tracing;
+    bpf_cpumask_full(Rcu("cpumask")) -> Number, None, Tracing;
+    bpf_cpumask_intersects(Rcu("cpumask"), Rcu("cpumask")) -> Number, None, Tracing;
+    bpf_cpumask_or(Rcu("bpf_cpumask"), Rcu("cpumask"), Rcu("cpumask")) -> Void, None, Tracing;
     bpf_cpumask_release(Released("bpf_cpumask")) -> Void, None, Tracing;
-    bpf_cpumask_set_cpu(Number, Struct("bpf_cpumask")) -> Void, None, Tracing;
-    bpf_cpumask_setall(Struct("bpf_cpumask")) -> Void, None, Tracing;
-    bpf_cpumask_subset(Struct("cpumask"), Struct("cpumask")) -> Number, None, Tracing;
-    bpf_cpumask_test_and_clear_cpu(Number, Struct("bpf_cpumask")) -> Number, None, Tracing;
-    bpf_cpumask_test_and_set_cpu(Number, Struct("bpf_cpumask")) -> Number, None, Tracing;
-    bpf_cpumask_test_cpu(Number, Struct("cpumask")) -> Number, None, Tracing;
-    bpf_cpumask_weight(Struct("cpumask")) -> Number, None, Tracing;
-    bpf_cpumask_xor(Struct("bpf_cpumask"), Struct("cpumask"), Struct("cpumask")) -> Void, None, Tracing;
+    bpf_cpumask_set_cpu(Number, Rcu("bpf_cpumask")) -> Void, None, Tracing;
+    bpf_cpumask_setall(Rcu("bpf_cpumask")) -> Void, None, Tracing;
+    bpf_cpumask_subset(Rcu("cpumask"), Rcu("cpumask")) -> Number, None, Tracing;
+    bpf_cpumask_test_and_clear_cpu(Number, Rcu("bpf_cpumask")) -> Number, None, Tracing;
+    bpf_cpumask_test_and_set_cpu(Number, Rcu("bpf_cpumask")) -> Number, None, Tracing;
+    bpf_cpumask_test_cpu(Number, Rcu("cpumask")) -> Number, None, Tracing;
+    bpf_cpumask_weight(Rcu("cpumask")) -> Number, None, Tracing;
+    bpf_cpumask_xor(Rcu("bpf_cpumask"), Rcu("cpumask"), Rcu("cpumask")) -> Void, None, Tracing;
+    bpf_dynptr_adjust(Dynptr, Number, Number) -> Number, None, All;
+    bpf_dynptr_clone(Dynptr, NewDynptr) -> Number, CloneDynptr, All;
+    bpf_dynptr_from_skb(Packet, Number, NewDynptr) -> Number, Dynptr(Skb), PacketsAndTracing;
+    bpf_dynptr_from_xdp(Ctx, Number, NewDynptr) -> Number, Dynptr(Xdp), Xdp;
+    bpf_dynptr_is_null(Dynptr) -> Number, None, All;
+    bpf_dynptr_is_rdonly(Dynptr) -> Number, None, All;
+    bpf_dynptr_size(Dynptr) -> Number, None, All;
+    bpf_dynptr_slice(Dynptr, Number, MemOrNull, ConstSize) -> Slice(false), None, All;
+    bpf_dynptr_slice_rdwr(Dynptr, Number, MemOrNull, ConstSize) -> Slice(true), None, All;
     bpf_iter_bits_destroy(Iterator(Bits)) -> Void, IteratorDestroy, All;
     bpf_iter_bits_new(Iterator(Bits), Anything, Number) -> Number, IteratorNew, All;
     bpf_iter_bits_next(Iterator(Bits)) -> Element, IteratorNext, All;
     bpf_iter_css_destroy(Iterator(Css)) -> Void, IteratorDestroy, All, under_rcu;
     bpf_iter_css_new(Iterator(Css), Struct("cgroup_subsys_state"), Number) -> Number, IteratorNew, All, under_rcu;
     bpf_iter_css_next(Iterator(Css)) -> Element, IteratorNext, All, under_rcu;
-    bpf_iter_css_task_destroy(Iterator(CssTask)) -> Void, IteratorDestroy, All;
-    bpf_iter_css_task_new(Iterator(CssTask), Struct("cgroup_subsys_state"), Number) -> Number, IteratorNew, All;
-    bpf_iter_css_task_next(Iterator(CssTask)) -> Element, IteratorNext, All;
+    bpf_iter_css_task_destroy(Iterator(CssTask)) -> Void, IteratorDestroy, CssTask;
+    bpf_iter_css_task_new(Iterator(CssTask), Struct("cgroup_subsys_state"), Number) -> Number, IteratorNew, CssTask;
+    bpf_iter_css_task_next(Iterator(CssTask)) -> Element, IteratorNext, CssTask;
     bpf_iter_num_destroy(Iterator(Num)) -> Void, IteratorDestroy, All;
     bpf_iter_num_new(Iterator(Num), Number, Number) -> Number, IteratorNew, All;
     bpf_iter_num_next(Iterator(Num)) -> Element, IteratorNext, All;
@@ -67,17 +81,33 @@ kfuncs! {
     bpf_iter_task_new(Iterator(Task), StructOrNull("task_struct"), Number) -> Number, IteratorNew, All, under_rcu;
     bpf_iter_task_next(Iterator(Task)) -> Element, IteratorNext, All, under_rcu;
     bpf_iter_task_vma_destroy(Iterator(TaskVma)) -> Void, IteratorDestroy, All, under_rcu;
-    bpf_iter_task_vma_new(Iterator(TaskVma), Struct("task_struct"), Number) -> Number, IteratorNew, All, under_rcu;
+    bpf_iter_task_vma_new(Iterator(TaskVma), Rcu("task_struct"), Number) -> Number, IteratorNew, All, under_rcu;
     bpf_iter_task_vma_next(Iterator(TaskVma)) -> Element, IteratorNext, All, under_rcu;
+    bpf_list_back(List) -> Member, None, Generic;
+    bpf_list_front(List) -> Member, None, Generic;
+    bpf_list_pop_back(List) -> Node, None, Generic;
+    bpf_list_pop_front(List) -> Node, None, Generic;
+    bpf_list_push_back_impl(List, ListNode, Ignored, Ignored) -> Number, None, Generic;
+    bpf_list_push_front_impl(List, ListNode, Ignored, Ignored) -> Number, None, Generic;
     bpf_map_sum_elem_count(Map) -> Number, None, All;
+    bpf_obj_drop_impl(Object, Ignored) -> Void, None, Generic;
+    bpf_obj_new_impl(LocalType, Ignored) -> Object, None, Generic;
     bpf_preempt_disable() -> Void, PreemptDisable, All;
     bpf_preempt_enable() -> Void, PreemptEnable, All;
+    bpf_rbtree_add_impl(Tree, TreeNode, Less, Ignored, Ignored) -> Number, None, Generic;
+    bpf_rbtree_first(Tree) -> Member, None, Generic;
+    bpf_rbtree_left(Tree, TreeMember) -> Member, None, Generic;
+    bpf_rbtree_remove(Tree, TreeMember) -> Node, None, Generic;
+    bpf_rbtree_right(Tree, TreeMember) -> Member, None, Generic;
+    bpf_rbtree_root(Tree) -> Member, None, Generic;
     bpf_rcu_read_lock() -> Void, RcuReadLock, All;
     bpf_rcu_read_unlock() -> Void, RcuReadUnlock, All;
-    bpf_task_acquire(Struct("task_struct")) -> AcquiredOrNull("task_struct"), None, Generic;
+    bpf_refcount_acquire_impl(Refcounted, Ignored) -> Again, None, Generic;
+    bpf_task_acquire(Rcu("task_struct")) -> AcquiredOrNull("task_struct"), None, Generic;
     bpf_task_from_pid(Number) -> AcquiredOrNull("task_struct"), None, Generic;
     bpf_task_from_vpid(Number) -> AcquiredOrNull("task_struct"), None, Generic;
+    bpf_task_get_cgroup1(Rcu("task_struct"), Number) -> AcquiredOrNull("cgroup"), None, Generic;
     bpf_task_release(Released("task_struct")) -> Void, None, Generic;
-    bpf_task_under_cgroup(Struct("task_struct"), Struct("cgroup")) -> Number, None, Generic;
+    bpf_task_under_cgroup(Rcu("task_struct"), Rcu("cgroup")) -> Number, None, Generic;
     bpf_throw(Number) -> Void, Throw, Generic;
 }

@@ -3,7 +3,7 @@
 use bpftime_isa::{CtxFieldKind, Operand, Size};
 
 use super::region::{MemoryArgument, in_region, offset_of};
-use super::{Failure, map_field, object, operand};
+use super::{Failure, local, map_field, object, operand};
 use crate::assertion::{Access, AccessKind};
 use crate::diagnostic::Code;
 use crate::domain::stack::{self, Found};
@@ -41,6 +41,13 @@ pub(super) fn accessible(env: &Env<'_>, state: &State, access: &Access) -> Resul
             }
         }
         Kind::Object(object) => object::field(env, access, &argument, object),
+        Kind::Local { type_id, hold } => {
+            local::accessible(env, access, &argument, (type_id, hold))?;
+            if atomic {
+                aligned(access, &argument, "", Code::AtomicAccess)?;
+            }
+            Ok(())
+        }
         Kind::Stack { frame } => {
             in_region(env, state, &argument)?;
             aligned(access, &argument, "stack ", Code::StackBounds)?;
@@ -179,8 +186,8 @@ fn stack_contents(
     {
         return Err(Failure::new(
             Code::StackSpill,
-            "bytes that no iterator is in",
-            format!("an iterator within {span} bytes from {least}"),
+            "bytes that no iterator or dynptr is in",
+            format!("one within {span} bytes from {least}"),
             format!("invalid read from stack off {least}+0 size {size}"),
         ));
     }

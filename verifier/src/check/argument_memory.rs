@@ -6,7 +6,7 @@ use super::Failure;
 use super::call::ARGUMENT_REGS;
 use super::region::{MemoryArgument, offset_of};
 use crate::diagnostic::Code;
-use crate::domain::stack;
+use crate::domain::stack::{self, Cell};
 use crate::domain::state::State;
 use crate::domain::value::Kind;
 use crate::env::Env;
@@ -92,10 +92,15 @@ pub(super) fn memory_contents(
                 ));
             }
             let mut cells = frame.stack.overlapping(at, span);
-            if memory.reads && cells.any(|cell| cell.value.is_part()) {
+            // What a helper only writes may destroy an iterator, as the kernel has it, but no dynptr.
+            let kept = |cell: &Cell| match cell.value.kind {
+                Kind::Dynptr { .. } => true,
+                _ => memory.reads && cell.value.is_part(),
+            };
+            if cells.any(kept) {
                 return Err(Failure::new(
                     Code::StackSpill,
-                    "bytes that no iterator is in",
+                    "bytes that no iterator or dynptr is in",
                     format!("one within {} bytes from {least}", memory.most),
                     format!(
                         "invalid read from stack R{} off {least}+0 size {}",

@@ -17,6 +17,7 @@ pub(crate) const ARGUMENT_REGS: [Reg; 5] = [Reg::R1, Reg::R2, Reg::R3, Reg::R4, 
 
 const TAIL_CALL: u32 = 12;
 const LOCAL_STORAGE: u32 = 81;
+const DYNPTR_FROM_MEM: u32 = 197;
 
 /// Prints `r3` to `r5`, of which its prototype says nothing.
 const TRACE_PRINTK: u32 = 6;
@@ -71,6 +72,17 @@ pub(super) fn helper(env: &Env<'_>, state: &State, id: u32) -> Result<(), Failur
             "all resources given back before a tail call",
             format!("one acquired at instruction {}", held.slot),
             "tail_call would lead to reference leak",
+        ));
+    }
+    if id == DYNPTR_FROM_MEM && !matches!(state.reg(Reg::R1).kind, Kind::MapValue { .. }) {
+        return Err(Failure::new(
+            Code::HelperArgument,
+            "a value of a map in r1",
+            state.reg(Reg::R1).to_string(),
+            format!(
+                "Unsupported reg type {} for bpf_dynptr_from_mem data",
+                state.reg(Reg::R1).kernel_kind()
+            ),
         ));
     }
     if id == LOCAL_STORAGE && state.reg(Reg::R2).as_constant() != Some(0) {
@@ -269,6 +281,9 @@ fn check_argument(
         }
         ArgType::SpinLock => map_field::spin_lock(env, state, proto.id, reg),
         ArgType::Timer => map_field::timer(env, state, proto.id, reg),
+        ArgType::NewDynptr(_) => super::dynptr::room(state, reg),
+        ArgType::Dynptr => super::dynptr::made(state, reg).map(drop),
+        ArgType::ReleasedDynptr => super::dynptr::released(state, reg),
         ArgType::Func => match value.kind {
             Kind::Func { .. } => Ok(()),
             _ => Err(refuse(reg, value, "func")),
@@ -419,6 +434,9 @@ pub(crate) fn memory_arguments(
             | ArgType::Timer
             | ArgType::Func
             | ArgType::StackOrNull
+            | ArgType::NewDynptr(_)
+            | ArgType::Dynptr
+            | ArgType::ReleasedDynptr
             | ArgType::Unsupported(_) => continue,
         };
         list.push(MemoryArgument {

@@ -10,7 +10,7 @@
 
 use bpftime_isa::Reg;
 use bpftime_isa::context::{Object, Trust};
-use bpftime_isa::kfunc::{IterKind, KfuncArg, KfuncEffect, KfuncProto};
+use bpftime_isa::kfunc::{IterKind, KfuncArg, KfuncEffect, KfuncProto, KfuncRet};
 
 use super::Failure;
 use super::call::ARGUMENT_REGS;
@@ -30,7 +30,7 @@ pub(super) fn callable(env: &Env<'_>, state: &State, id: u32, btf: i16) -> Resul
             "calling kernel function is not allowed",
         ));
     };
-    if !proto.available(env.program.prog_type) {
+    if !proto.available(&env.program.caller()) {
         return Err(Failure::new(
             Code::UnsupportedCall,
             format!(
@@ -42,10 +42,22 @@ pub(super) fn callable(env: &Env<'_>, state: &State, id: u32, btf: i16) -> Resul
         ));
     }
     sections(env, state, proto)?;
+    super::local::callable(state, proto)?;
+    if proto.ret == KfuncRet::Slice(true) && !env.packet_writable() {
+        return Err(Failure::new(
+            Code::UnsupportedCall,
+            "a program type that may write packets",
+            env.program.prog_type.name(),
+            "the prog does not allow writes to packet data",
+        ));
+    }
     if proto.effect == KfuncEffect::Throw {
         super::exit::throwable(env, state)?;
     }
     for (reg, argument) in ARGUMENT_REGS.into_iter().zip(proto.args) {
+        if *argument == KfuncArg::Ignored {
+            continue;
+        }
         super::initialized(state, reg)?;
         check_argument(env, state, proto, reg, *argument)?;
     }
@@ -120,10 +132,13 @@ fn check_argument(
         KfuncArg::Anything => Ok(()),
         KfuncArg::Number if value.is_scalar() => Ok(()),
         KfuncArg::Number => refuse("a number"),
-        KfuncArg::Ctx if value.kind == Kind::Ctx && value.offset().as_constant() == Some(0) => {
+        KfuncArg::Packet if is_trusted(env, value, "sk_buff") => Ok(()),
+        KfuncArg::Ctx | KfuncArg::Packet
+            if value.kind == Kind::Ctx && value.offset().as_constant() == Some(0) =>
+        {
             Ok(())
         }
-        KfuncArg::Ctx => refuse("the context"),
+        KfuncArg::Ctx | KfuncArg::Packet => refuse("the context"),
         KfuncArg::Map if matches!(value.kind, Kind::Map { .. }) && !value.nullable => Ok(()),
         KfuncArg::Map => refuse("a map"),
         KfuncArg::StructOrNull(_) if value.as_constant() == Some(0) => Ok(()),
@@ -131,8 +146,38 @@ fn check_argument(
             Ok(())
         }
         KfuncArg::Struct(name) | KfuncArg::StructOrNull(name) => refuse(&format!("a valid {name}")),
+        KfuncArg::Rcu(name)
+            if is_structure(env, value, name, |trust| {
+                matches!(trust, Trust::Trusted | Trust::Rcu)
+            }) =>
+        {
+            Ok(())
+        }
+        KfuncArg::Rcu(name) => refuse(&format!("a {name} that is valid in the RCU section")),
+        KfuncArg::Plain(name) if is_structure(env, value, name, |trust| trust != Trust::Walked) => {
+            Ok(())
+        }
+        KfuncArg::Plain(name) => refuse(&format!("a {name}")),
+        KfuncArg::MemOrNull => {
+            let next = ARGUMENT_REGS.get(reg.index()).copied().unwrap_or(reg);
+            super::dynptr::usable_buffer(env, state, reg, next)
+        }
+        // With the memory before it.
+        KfuncArg::ConstSize => Ok(()),
+        KfuncArg::NewDynptr => super::dynptr::room(state, reg),
+        KfuncArg::Dynptr => super::dynptr::made(state, reg).map(drop),
         KfuncArg::Released(name) if is_trusted(env, value, name) && value.reference != 0 => Ok(()),
         KfuncArg::Released(name) => refuse(&format!("a {name} that was acquired")),
+        KfuncArg::Ignored => Ok(()),
+        KfuncArg::LocalType
+        | KfuncArg::Object
+        | KfuncArg::Refcounted
+        | KfuncArg::List
+        | KfuncArg::ListNode
+        | KfuncArg::Tree
+        | KfuncArg::TreeNode
+        | KfuncArg::TreeMember
+        | KfuncArg::Less => super::local::check_argument(env, state, proto, reg, argument),
         KfuncArg::Iterator(kind) => match proto.effect {
             KfuncEffect::IteratorNew => place(state, reg, kind).map(drop),
             _ => iterator(state, reg, kind).map(drop),
@@ -143,18 +188,25 @@ fn check_argument(
 /// Whether the value is the address of such a structure, or of one that begins with it, which is
 /// valid and not null.
 fn is_trusted(env: &Env<'_>, value: &Value, name: &str) -> bool {
+    is_structure(env, value, name, |trust| trust == Trust::Trusted)
+}
+
+/// Whether the value is the address of such a structure, or of one that has it there, which can be
+/// relied upon so, and is not null.
+fn is_structure(env: &Env<'_>, value: &Value, name: &str, relied: impl Fn(Trust) -> bool) -> bool {
     let Kind::Object(object) = value.kind else {
         return false;
     };
     let valid = match object {
-        Object::Typed { trust, .. } => trust == Trust::Trusted,
-        Object::Kernel(_) => true,
+        Object::Typed { trust, .. } => relied(trust),
+        Object::Kernel(_) => relied(Trust::Trusted),
         _ => false,
     };
     valid
         && !value.nullable
-        && value.offset().as_constant() == Some(0)
-        && env.contains(object, 0, name)
+        && value
+            .constant_offset()
+            .is_some_and(|offset| env.contains(object, offset, name))
 }
 
 /// Where on a stack an iterator is, or is to be: frame and first byte.

@@ -12,15 +12,16 @@
 //!
 //! **Timers** keep the map alive that they are in, so `bpf_timer_init` has to be given that map.
 
+use bpftime_isa::kfunc::{IterKind, KfuncArg};
 use bpftime_isa::{CallTarget, MapField, MapFieldKind, MapType, ProgType, Reg};
 
 use super::Failure;
 use super::region::{MemoryArgument, offset_of};
 use crate::assertion::{Access, AccessKind};
 use crate::diagnostic::Code;
-use crate::domain::section::Lock;
-use crate::domain::state::State;
-use crate::domain::value::{Kind, Value};
+use crate::domain::section::{Holder, Lock};
+use crate::domain::state::{CallbackKind, Frame, State};
+use crate::domain::value::{Hold, Id, Kind, Value};
 use crate::env::Env;
 use crate::options::Target;
 
@@ -29,7 +30,7 @@ const SPIN_UNLOCK: u32 = 94;
 const TIMER_INIT: u32 = 169;
 
 /// The kernel's name of a part.
-fn name(kind: &MapFieldKind) -> &'static str {
+pub(super) fn name(kind: &MapFieldKind) -> &'static str {
     match kind {
         MapFieldKind::SpinLock => "bpf_spin_lock",
         MapFieldKind::ResSpinLock => "bpf_res_spin_lock",
@@ -171,57 +172,40 @@ pub(super) fn usable_by_helper(
     }
 }
 
-/// The map whose part of that kind the register points to exactly.
-fn exactly(env: &Env<'_>, state: &State, reg: Reg, wanted: &MapFieldKind) -> Result<u32, Failure> {
+/// Whether the register points exactly to a part of that kind.
+fn exactly(env: &Env<'_>, state: &State, reg: Reg, wanted: &MapFieldKind) -> Result<(), Failure> {
     let value = state.reg(reg);
-    let place = match value.kind {
-        Kind::MapValue { map } if !value.nullable => value
-            .constant_offset()
-            .and_then(|offset| u32::try_from(offset).ok())
-            .and_then(|offset| {
-                let fields = &env.map(map)?.fields;
-                let found = |field: &&MapField| field.offset == offset && field.kind == *wanted;
-                fields.iter().find(found).map(|_| map)
-            }),
-        _ => None,
-    };
-    place.ok_or_else(|| {
-        let name = name(wanted);
-        Failure::new(
-            Code::HelperArgument,
-            format!("the address of a {name} in a map's value in {reg}"),
-            value.to_string(),
-            match value.kind {
-                Kind::MapValue { .. } if !value.nullable => {
-                    format!("off {} doesn't point to 'struct {name}'", value.delta)
-                }
-                _ => format!(
-                    "R{} type={} expected=map_value",
-                    reg.index(),
-                    value.kernel_kind()
-                ),
-            },
-        )
-    })
+    if env
+        .field_at(value)
+        .is_some_and(|field| field.kind == *wanted)
+    {
+        return Ok(());
+    }
+    let name = name(wanted);
+    Err(Failure::new(
+        Code::HelperArgument,
+        format!("the address of a {name} in a map's value in {reg}"),
+        value.to_string(),
+        match value.kind {
+            Kind::MapValue { .. } if !value.nullable => {
+                format!("off {} doesn't point to 'struct {name}'", value.delta)
+            }
+            _ => format!(
+                "R{} type={} expected=map_value",
+                reg.index(),
+                value.kernel_kind()
+            ),
+        },
+    ))
 }
 
-/// The kernel pointer that owns its object, in a map's value, that the register points to.
+/// The kernel pointer that owns its object, in a map's value or an object, that the register points to.
 pub(crate) fn owned_kptr<'a>(
     env: &Env<'a>,
     state: &State,
     reg: Reg,
 ) -> Result<&'a MapField, Failure> {
     let value = state.reg(reg);
-    let field = match value.kind {
-        Kind::MapValue { map } if !value.nullable => value
-            .constant_offset()
-            .and_then(|offset| u32::try_from(offset).ok())
-            .and_then(|offset| {
-                let fields = &env.map(map)?.fields;
-                fields.iter().find(|field| field.offset == offset)
-            }),
-        _ => None,
-    };
     let owned = |field: &&MapField| {
         matches!(
             field.kind,
@@ -231,6 +215,14 @@ pub(crate) fn owned_kptr<'a>(
             }
         )
     };
+    let stale = matches!(
+        value.kind,
+        Kind::Local {
+            hold: Hold::Stale,
+            ..
+        }
+    );
+    let field = env.field_at(value).filter(|_| !stale);
     field.filter(owned).ok_or_else(|| {
         Failure::new(
             Code::HelperArgument,
@@ -241,27 +233,46 @@ pub(crate) fn owned_kptr<'a>(
     })
 }
 
+/// What holds the lock that is beside whatever the pointer leads to, if there is one lock and it is
+/// known which it is: the map or structure, and the identity of the pointer.
+pub(super) fn holder(env: &Env<'_>, value: &Value) -> Option<(Holder, Id)> {
+    let is_lock = |field: &&MapField| field.kind == MapFieldKind::SpinLock;
+    if env.fields(value.kind).iter().filter(is_lock).count() != 1 {
+        return None;
+    }
+    match value.kind {
+        Kind::MapValue { map } => {
+            let single = env
+                .map(map)
+                .filter(|_| env.is_own_map(map))
+                .is_some_and(|map| map.map_type == MapType::Array && map.max_entries == 1);
+            (value.id != 0 || single).then_some((Holder::Map(map), value.id))
+        }
+        Kind::Local {
+            type_id,
+            hold: Hold::Owned,
+        } if value.reference != 0 => (value.id != 0).then_some((Holder::Local(type_id), value.id)),
+        _ => None,
+    }
+}
+
 /// The lock that the register points to.
 pub(crate) fn lock_of(env: &Env<'_>, state: &State, reg: Reg) -> Result<Lock, Failure> {
-    let map = exactly(env, state, reg, &MapFieldKind::SpinLock)?;
+    exactly(env, state, reg, &MapFieldKind::SpinLock)?;
     let value = state.reg(reg);
-    let single = env
-        .map(map)
-        .filter(|_| env.is_own_map(map))
-        .is_some_and(|map| map.map_type == MapType::Array && map.max_entries == 1);
-    if value.id == 0 && !single {
-        return Err(Failure::new(
+    match holder(env, value) {
+        Some((holder, id)) => Ok(Lock {
+            holder,
+            value: id,
+            slot: 0,
+        }),
+        None => Err(Failure::new(
             Code::HelperArgument,
             format!("a value in {reg} of which is known which it is"),
             value.to_string(),
             "bpf_spin_unlock of different lock",
-        ));
+        )),
     }
-    Ok(Lock {
-        map,
-        value: value.id,
-        slot: 0,
-    })
 }
 
 /// Whether the lock may be taken, or released.
@@ -270,6 +281,14 @@ pub(super) fn spin_lock(env: &Env<'_>, state: &State, id: u32, reg: Reg) -> Resu
     let refuse = |needed: &str, known: &str, kernel: &str| {
         Err(Failure::new(Code::Section, needed, known, kernel))
     };
+    let comparing = |frame: &Frame| frame.callback == Some(CallbackKind::Less);
+    if state.frames().any(comparing) {
+        return refuse(
+            "no lock taken or released while a tree compares",
+            "its lock is held",
+            "can't spin_{lock,unlock} in rbtree cb",
+        );
+    }
     match (id, state.sections.lock) {
         (SPIN_LOCK, None) => Ok(()),
         (SPIN_LOCK, Some(_)) => refuse(
@@ -282,7 +301,7 @@ pub(super) fn spin_lock(env: &Env<'_>, state: &State, id: u32, reg: Reg) -> Resu
             "none is held",
             "bpf_spin_unlock without taking a lock",
         ),
-        (_, Some(held)) if held.map == lock.map && held.value == lock.value => Ok(()),
+        (_, Some(held)) if held.holder == lock.holder && held.value == lock.value => Ok(()),
         (_, Some(_)) => refuse(
             "the lock that is held",
             "maybe another",
@@ -293,9 +312,15 @@ pub(super) fn spin_lock(env: &Env<'_>, state: &State, id: u32, reg: Reg) -> Resu
 
 /// Whether the register points to a timer; the map, where the helper takes it, is that of the timer.
 pub(super) fn timer(env: &Env<'_>, state: &State, id: u32, reg: Reg) -> Result<(), Failure> {
-    let map = exactly(env, state, reg, &MapFieldKind::Timer)?;
+    exactly(env, state, reg, &MapFieldKind::Timer)?;
     let given = state.reg(Reg::R2);
-    if id != TIMER_INIT || given.kind == (Kind::Map { map }) && env.is_own_map(map) {
+    let its_own = match state.reg(reg).kind {
+        Kind::MapValue { map } => given.kind == (Kind::Map { map }) && env.is_own_map(map),
+        // In an object there would be no map to keep alive.
+        _ => false,
+    };
+    let in_map = matches!(state.reg(reg).kind, Kind::MapValue { .. });
+    if in_map && (id != TIMER_INIT || its_own) {
         return Ok(());
     }
     Err(Failure::new(
@@ -306,19 +331,35 @@ pub(super) fn timer(env: &Env<'_>, state: &State, id: u32, reg: Reg) -> Result<(
     ))
 }
 
-/// Whether a call is allowed in the sections that the program is in.
-pub(super) fn callable(state: &State, target: CallTarget) -> Result<(), Failure> {
+/// Whether a call is allowed in the sections that the program is in: with a lock held, what works on
+/// collections, and iterators over numbers (`kfunc_spin_allowed`).
+pub(super) fn callable(env: &Env<'_>, state: &State, target: CallTarget) -> Result<(), Failure> {
     let Some(lock) = state.sections.lock else {
         return Ok(());
     };
     let kernel = match target {
         CallTarget::Helper(SPIN_UNLOCK) => return Ok(()),
         CallTarget::Local(_) => return Ok(()),
+        CallTarget::Kfunc { id, btf_idx }
+            if env.kfunc(id, btf_idx).is_some_and(|proto| {
+                matches!(
+                    proto.args.first(),
+                    Some(
+                        KfuncArg::List
+                            | KfuncArg::Tree
+                            | KfuncArg::Refcounted
+                            | KfuncArg::Iterator(IterKind::Num)
+                    )
+                )
+            }) =>
+        {
+            return Ok(());
+        }
         _ => "function calls are not allowed while holding a lock",
     };
     Err(Failure::new(
         Code::Section,
-        "no call but the release of the lock while it is held",
+        "no call but the release of the lock, and of what works on its collections, while it is held",
         format!("the lock taken at instruction {} is held", lock.slot),
         kernel,
     ))

@@ -59,7 +59,7 @@ fn fits(map_type: MapType, helper: u32) -> bool {
         MapType::PerfEventArray => matches!(helper, 22 | 25 | 55 | 111 | 121),
         MapType::StackTrace => helper == 27,
         MapType::CgroupArray => matches!(helper, 33 | 37),
-        MapType::RingBuf => matches!(helper, 130..=131 | 134),
+        MapType::RingBuf => matches!(helper, 130..=131 | 134 | 198),
         MapType::CgroupStorage | MapType::PerCpuCgroupStorage => helper == LOCAL_STORAGE,
         MapType::SkStorage => matches!(helper, 107 | 108),
         MapType::InodeStorage => matches!(helper, 145 | 146),

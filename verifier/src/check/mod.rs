@@ -3,8 +3,10 @@
 mod access;
 mod argument_memory;
 mod call;
+mod dynptr;
 mod exit;
 mod kfunc;
+mod local;
 mod map_field;
 mod map_use;
 mod object;
@@ -21,7 +23,9 @@ use crate::env::Env;
 use crate::options::Target;
 
 pub(crate) use call::{ARGUMENT_REGS, map_argument, memory_arguments};
+pub(crate) use dynptr::{buffer as dynptr_buffer, made as dynptr_made, place as dynptr_place};
 pub(crate) use kfunc::{iterator, place as iterator_place};
+pub(crate) use local::{root, taken_out};
 pub(crate) use map_field::{lock_of, owned_kptr};
 pub(crate) use region::MemoryArgument;
 
@@ -96,12 +100,14 @@ pub(crate) fn check(env: &Env<'_>, state: &State, assertion: &Assertion) -> Resu
         Assertion::AtomicOperand { access, src } => atomic_operand(env, state, &access, src),
         Assertion::Loadable(value) => loadable(env, value),
         Assertion::Callable(target @ CallTarget::Helper(id)) => {
-            map_field::callable(state, target)?;
+            map_field::callable(env, state, target)?;
             call::helper(env, state, id)
         }
-        Assertion::Callable(target @ CallTarget::Local(_)) => map_field::callable(state, target),
+        Assertion::Callable(target @ CallTarget::Local(_)) => {
+            map_field::callable(env, state, target)
+        }
         Assertion::Callable(target @ CallTarget::Kfunc { id, btf_idx }) => {
-            map_field::callable(state, target)?;
+            map_field::callable(env, state, target)?;
             kfunc::callable(env, state, id, btf_idx)
         }
         Assertion::Callable(CallTarget::Register(reg)) => Err(Failure::new(
@@ -268,6 +274,7 @@ fn arithmetic(
         | Kind::Packet
         | Kind::PacketMeta
         | Kind::Bytes { .. }
+        | Kind::Slice { .. }
         | Kind::Record { .. } => true,
         Kind::Object(
             Object::FlowKeys
@@ -275,7 +282,8 @@ fn arithmetic(
             | Object::IteratorBuffer { .. }
             | Object::Typed { .. }
             | Object::Kernel(_),
-        ) => added.as_constant().is_some(),
+        )
+        | Kind::Local { .. } => added.as_constant().is_some(),
         Kind::Map { .. } => added.as_constant() == Some(0),
         _ => false,
     };

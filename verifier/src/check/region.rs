@@ -69,6 +69,15 @@ pub(super) fn in_region(
             format!("R{number} cannot write into rdonly_mem"),
         )),
         Kind::Bytes { size } => within(argument, size.into(), Code::MemoryBounds, "mem_size"),
+        Kind::Slice {
+            writable: false, ..
+        } if argument.writes => Err(Failure::new(
+            Code::MemoryBounds,
+            "memory that may be written",
+            pointer.to_string(),
+            format!("R{number} cannot write into rdonly_mem"),
+        )),
+        Kind::Slice { size, .. } => within(argument, size.into(), Code::MemoryBounds, "mem_size"),
         Kind::MapKey { map } => map_key(env, argument, map),
         Kind::Stack { frame } => on_stack(state, argument, frame),
         Kind::Packet | Kind::PacketMeta => packet(env, argument),
@@ -193,6 +202,11 @@ fn on_stack(state: &State, argument: &MemoryArgument, frame: u8) -> Result<(), F
     let (least, most) = offset_of(argument);
     let end = i128::from(most) + i128::from(argument.most);
     let known_frame = state.frame(frame.into()).is_some();
+    if argument.writes
+        && let Some(kept) = super::dynptr::kept_there(state, frame.into(), least, end)
+    {
+        return Err(kept);
+    }
     if known_frame && least >= -(stack::SIZE as i64) && end <= 0 {
         return Ok(());
     }

@@ -11,10 +11,20 @@ struct Names<'a> {
     pairs: Pairs<(Id, Id)>,
     /// Names of acquired resources.
     held: Pairs<(Id, Id)>,
+    /// The states that are joined, which know what is a resource.
+    resources: [&'a State; 2],
     next: &'a mut Id,
 }
 
 impl Names<'_> {
+    /// Whether one of the identities is that of a resource in its state.
+    fn is_resource(&self, a: Id, b: Id) -> bool {
+        let pairs = self.resources.iter().zip([a, b]);
+        pairs
+            .flat_map(|(state, id)| state.references.iter().map(move |held| held.id == id))
+            .any(|same| same)
+    }
+
     fn fresh(&mut self) -> Id {
         *self.next += 1;
         *self.next
@@ -48,12 +58,13 @@ pub fn join(a: &State, b: &State, how: How, next_id: &mut Id) -> Option<State> {
     let mut names = Names {
         pairs: Pairs::default(),
         held: Pairs::default(),
+        resources: [a, b],
         next: next_id,
     };
     let mut result = a.clone();
     result.sections.lock = match (a.sections.lock, b.sections.lock) {
         (None, None) => None,
-        (Some(x), Some(y)) if x.map == y.map && (x.value == 0) == (y.value == 0) => {
+        (Some(x), Some(y)) if x.holder == y.holder && (x.value == 0) == (y.value == 0) => {
             let value = if x.value == 0 {
                 0
             } else {
@@ -140,6 +151,11 @@ fn maybe_null(value: &Value, names: &mut Names<'_>) -> Value {
     }
 }
 
+/// Whether the reference of such values need not be that of a resource.
+fn is_window(kind: Kind) -> bool {
+    matches!(kind, Kind::Dynptr { .. } | Kind::Slice { .. })
+}
+
 fn join_pointers(a: &Value, b: &Value, how: How, names: &mut Names<'_>) -> Value {
     if (a.reference == 0) != (b.reference == 0) {
         return Value::any();
@@ -151,6 +167,10 @@ fn join_pointers(a: &Value, b: &Value, how: How, names: &mut Names<'_>) -> Value
         // the joined state: it would outlive both.
         match names.held.get(&(a.reference, b.reference)) {
             Some(held) => held,
+            // What a dynptr that stands for no resource gave stays valid without it.
+            None if is_window(a.kind) && !names.is_resource(a.reference, b.reference) => {
+                names.of(a.reference, b.reference)
+            }
             None => return Value::any(),
         }
     };
@@ -179,8 +199,9 @@ fn join_pointers(a: &Value, b: &Value, how: How, names: &mut Names<'_>) -> Value
     joined.id = match (a.nullable, b.nullable) {
         (false, false) if a.id != 0 && b.id != 0 => names.of(a.id, b.id),
         (false, false) => 0,
-        // With an offset there is no null any more that a comparison with 0 would find.
-        _ if joined.delta != 0 || joined.number.as_constant() != Some(0) => return Value::any(),
+        // With an offset there is no null any more that a comparison with 0 would find; but nodes of
+        // collections are null instead of at their offset.
+        _ if a.delta != b.delta || joined.number.as_constant() != Some(0) => return Value::any(),
         (true, true) => names.of(a.id, b.id),
         _ => names.fresh(),
     };

@@ -2,7 +2,7 @@
 
 use super::pairs::Pairs;
 use super::section::Sections;
-use super::stack::{Found, Stack};
+use super::stack::{Cell, Found, Stack};
 use super::state::{Frame, State};
 use super::value::{Id, Kind, Value};
 
@@ -57,7 +57,7 @@ fn sections_match(a: &Sections, b: &Sections, matching: &mut Matching) -> bool {
     let locks = match (a.lock, b.lock) {
         (None, None) => true,
         (Some(x), Some(y)) => {
-            x.map == y.map
+            x.holder == y.holder
                 && (x.value == 0) == (y.value == 0)
                 && (x.value == 0 || matching.matches(x.value, y.value))
         }
@@ -79,8 +79,14 @@ fn stack_covers(a: &Stack, b: &Stack, matching: &mut Matching, leaks: bool) -> b
         return false;
     }
     let mut others = b.cells().iter().peekable();
+    // Iterators and dynptrs are not numbers, which bytes of which nothing is known may be read as.
+    let skipped = |other: &&Cell| !other.value.is_part();
     for cell in a.cells() {
-        while others.next_if(|other| other.at < cell.at).is_some() {}
+        while let Some(other) = others.next_if(|other| other.at < cell.at) {
+            if !skipped(&other) {
+                return false;
+            }
+        }
         // Mostly there is a cell at the same place, and no need to search for it.
         let read = match others.peek() {
             Some(same) if same.at == cell.at && same.size == cell.size => Found::Value(same.value),
@@ -92,6 +98,10 @@ fn stack_covers(a: &Stack, b: &Stack, matching: &mut Matching, leaks: bool) -> b
         if !value_covers(&cell.value, &theirs, matching) {
             return false;
         }
+        others.next_if(|other| other.at == cell.at);
+    }
+    if !others.all(|other| skipped(&other)) {
+        return false;
     }
     leaks
         || b.cells().iter().all(|cell| {

@@ -3,12 +3,21 @@
 
 use super::value::Id;
 
-/// A spin lock in a map's value.
+/// What holds a lock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Holder {
+    /// A value of the map with the index.
+    Map(u32),
+    /// An object of the program's structure with the number.
+    Local(u32),
+}
+
+/// A spin lock in a map's value or in an object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Lock {
-    /// Index of the map.
-    pub map: u32,
-    /// Identity of the pointer to the value; 0 for the only value of a map of one.
+    /// What it is in.
+    pub holder: Holder,
+    /// Identity of the pointer to the value or object; 0 for the only value of a map of one.
     pub value: Id,
     /// Slot of the call that took it.
     pub slot: u32,

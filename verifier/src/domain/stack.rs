@@ -195,7 +195,8 @@ impl Stack {
         })
     }
 
-    /// Forgets bytes that are in none of the units: they count as not written.
+    /// Forgets bytes that are in none of the units: they count as not written. Iterators and dynptrs stay
+    /// where they are: stores over them mean something to others.
     pub fn keep_units(&mut self, live: Units) {
         if live == Units::MAX {
             return;
@@ -208,7 +209,7 @@ impl Stack {
         self.cells.retain(|cell| {
             let first = usize::from(cell.at) / UNIT;
             let last = (cell.end() - 1) / UNIT;
-            (first..=last).any(|unit| live & (1 << unit) != 0)
+            cell.value.is_part() || (first..=last).any(|unit| live & (1 << unit) != 0)
         });
     }
 

@@ -29,6 +29,8 @@ pub enum CallbackKind {
     Loop,
     /// `bpf_for_each_map_elem`.
     ForEachMapElem,
+    /// The comparison of `bpf_rbtree_add`, with the tree's lock held.
+    Less,
     /// `bpf_timer_set_callback`: some time later, on a stack of its own.
     Timer,
     /// Another helper, which this version does not know.
@@ -251,7 +253,14 @@ impl State {
             self.set(Reg::R0, result);
         }
         self.change_values(
-            |value| matches!(value.kind, Kind::Stack { frame } if frame == gone),
+            |value| match value.kind {
+                Kind::Stack { frame } => frame == gone,
+                Kind::Slice {
+                    buffer: Some((frame, _)),
+                    ..
+                } => frame == gone,
+                _ => false,
+            },
             |value| *value = Value::any(),
         );
     }

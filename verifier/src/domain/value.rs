@@ -3,7 +3,7 @@
 use core::fmt;
 
 use bpftime_isa::context::Object;
-use bpftime_isa::kfunc::IterKind;
+use bpftime_isa::kfunc::{DynptrKind, IterKind};
 
 use super::scalar::Scalar;
 
@@ -71,11 +71,50 @@ pub enum Kind {
         /// Bytes.
         size: u32,
     },
+    /// An object of a structure that the program declares.
+    Local {
+        /// Number of the structure in the program's BTF.
+        type_id: u32,
+        /// Why the object is still there.
+        hold: Hold,
+    },
+    /// Part of a dynptr that lives on the stack; only there. Its reference is that of what has to be
+    /// given back, or an identity of its own that slices of it share.
+    Dynptr {
+        /// About what.
+        kind: DynptrKind,
+        /// Whether it is the second half.
+        second: bool,
+    },
+    /// Memory of a dynptr, or the buffer that stands in for it.
+    Slice {
+        /// Bytes.
+        size: u32,
+        /// Programs may write it.
+        writable: bool,
+        /// It may be in a packet.
+        packet: bool,
+        /// Frame and first byte of the buffer, if that is on a stack.
+        buffer: Option<(u8, u16)>,
+    },
     /// A function, for helpers that call back.
     Func {
         /// First slot.
         entry: u32,
     },
+}
+
+/// Why an object of a program's structure is still there.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Hold {
+    /// The program owns it, and has to give it back.
+    Owned,
+    /// A collection owns it whose lock the program holds (kernel `NON_OWN_REF`).
+    Member,
+    /// A map's value, which others may change, held it in this RCU section (kernel `MEM_RCU`).
+    Rcu,
+    /// It was there once: reads give anything, and nothing may be written.
+    Stale,
 }
 
 /// Identity of a value; 0 is none.
@@ -97,7 +136,7 @@ pub struct Value {
     /// same value, also once they are known not to be null. Packet pointers with a variable offset: values with the same
     /// identity have the same variable offset.
     pub id: Id,
-    /// The acquired resource that the pointer stands for.
+    /// The acquired resource that the pointer stands for, or the dynptr that it is a slice of.
     pub reference: Id,
     /// Packet pointers: bytes from offset `delta == 0` that are known to be in the packet.
     pub range: u32,
@@ -153,7 +192,7 @@ impl Value {
     /// Whether it is a part of something that lives on the stack and that only kernel functions
     /// read and write.
     pub fn is_part(&self) -> bool {
-        matches!(self.kind, Kind::Iterator { .. })
+        matches!(self.kind, Kind::Iterator { .. } | Kind::Dynptr { .. })
     }
 
     /// Whether it may be a pointer, so that copying it out would leak an address.
@@ -217,6 +256,22 @@ impl Value {
             (Kind::Iterator { kind, .. }, _) => kind.name(),
             (Kind::Bytes { .. }, _) => "rdonly_mem",
             (Kind::Func { .. }, _) => "func",
+            (Kind::Local { hold, .. }, false) => hold.kernel_kind(),
+            (Kind::Local { .. }, true) => "ptr_or_null_",
+            (Kind::Dynptr { .. }, _) => "dynptr_ptr",
+            (Kind::Slice { .. }, false) => "mem",
+            (Kind::Slice { .. }, true) => "mem_or_null",
+        }
+    }
+}
+
+impl Hold {
+    fn kernel_kind(self) -> &'static str {
+        match self {
+            Self::Owned => "ptr_",
+            Self::Member => "non_own_ptr_",
+            Self::Rcu => "rcu_ptr_",
+            Self::Stale => "untrusted_ptr_",
         }
     }
 }
@@ -260,7 +315,7 @@ impl fmt::Display for Value {
                 parts.push(format!("map={map}"))
             }
             Kind::Stack { frame } => parts.push(format!("frame={frame}")),
-            Kind::Record { size } => parts.push(format!("sz={size}")),
+            Kind::Record { size } | Kind::Slice { size, .. } => parts.push(format!("sz={size}")),
             _ => {}
         }
         if self.delta != 0 {

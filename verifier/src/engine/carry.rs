@@ -6,11 +6,10 @@ use petgraph::graph::NodeIndex;
 
 use super::{Engine, Located};
 use crate::assertion::{Assertion, assertions};
-use crate::cfg::callback_kind;
 use crate::check::{Failure, check};
 use crate::diagnostic::Code;
 use crate::domain::state::{CallbackKind, State};
-use crate::domain::value::Kind;
+use crate::domain::value::{Hold, Kind};
 use crate::refine::Refined;
 use crate::structure::Index;
 use crate::transfer::{TAIL_CALL, branch, entered, kfunc, returned_early, runs_already, step};
@@ -104,6 +103,9 @@ impl Engine<'_> {
                     return Ok(());
                 }
                 Instruction::Call(CallTarget::Kfunc { id, btf_idx }) => {
+                    if let Some(kind) = self.env.callback_kind(&decoded.insn) {
+                        self.call_back(node, index, &state, kind, out)?;
+                    }
                     let before = state.clone();
                     let Some(proto) = self.env.kfunc(id, btf_idx) else {
                         return Err(self.at(node, index, Some(&before), runs_already()));
@@ -133,7 +135,7 @@ impl Engine<'_> {
                     {
                         *seen = true;
                     }
-                    if let Some(kind) = callback_kind(&insn) {
+                    if let Some(kind) = self.env.callback_kind(&insn) {
                         self.call_back(node, index, &state, kind, out)?;
                     }
                     self.notes.live = self.live.get(index as usize + 1).copied().unwrap_or(0);
@@ -161,7 +163,7 @@ impl Engine<'_> {
         kind: CallbackKind,
         out: &mut Vec<(NodeIndex, State)>,
     ) -> Result<(), Located> {
-        let (function, entered) = entered(&mut self.notes, state, kind)
+        let (function, entered) = entered(self.env, &mut self.notes, state, kind)
             .map_err(|failure| self.at(node, index, Some(state), failure))?;
         let callbacks = self.cfg.callbacks(node);
         match callbacks.iter().find(|(entry, _)| *entry == function) {
@@ -182,6 +184,11 @@ impl Engine<'_> {
         let pointer = state.reg(*base);
         let kind = match pointer.kind {
             Kind::Ctx | Kind::Object(_) => pointer.kind,
+            // An engine may have to guard reads of what may be gone.
+            Kind::Local { .. } => Kind::Local {
+                type_id: 0,
+                hold: Hold::Owned,
+            },
             _ => Kind::Uninit,
         };
         let seen = self.accessed.get_mut(index as usize)?;

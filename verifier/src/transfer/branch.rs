@@ -5,7 +5,7 @@ use bpftime_isa::{Cond, Object, Operand, Reg, Trust, Width};
 use crate::check::operand;
 use crate::domain::refine::assume;
 use crate::domain::state::State;
-use crate::domain::value::{Id, Kind, Value};
+use crate::domain::value::{Hold, Id, Kind, Value};
 use crate::env::Env;
 
 /// Greatest offset in a packet (kernel `MAX_PACKET_OFF`).
@@ -155,6 +155,8 @@ fn never_null(value: &Value) -> bool {
             | Kind::MapKey { .. }
             | Kind::Bytes { .. }
             | Kind::Record { .. }
+            | Kind::Slice { .. }
+            | Kind::Local { .. }
             | Kind::Object(_)
     );
     // Reads through these may fault.
@@ -163,7 +165,10 @@ fn never_null(value: &Value) -> bool {
         Kind::Object(Object::Typed {
             trust: Trust::Argument | Trust::Walked,
             ..
-        })
+        }) | Kind::Local {
+            hold: Hold::Stale,
+            ..
+        }
     );
     memory && !unsure && value.offset().as_constant() == Some(0)
 }

@@ -1,14 +1,17 @@
 //! Effects of helpers.
 
 use bpftime_isa::context::{Object, Trust};
-use bpftime_isa::{ArgType, HelperProto, MapFieldKind, MapType, Reg, RetType};
+use bpftime_isa::kfunc::DynptrKind;
+use bpftime_isa::{ArgType, HelperProto, MapType, Reg, RetType};
 
-use super::{Notes, memory};
-use crate::check::{ARGUMENT_REGS, Failure, lock_of, map_argument, memory_arguments, owned_kptr};
+use super::{Notes, dynptr, memory};
+use crate::check::{
+    ARGUMENT_REGS, Failure, dynptr_made, lock_of, map_argument, memory_arguments, owned_kptr,
+};
 use crate::domain::interval::Interval;
 use crate::domain::section::Lock;
 use crate::domain::state::{Reference, State};
-use crate::domain::value::{Kind, Number, Value};
+use crate::domain::value::{Hold, Kind, Number, Value};
 use crate::env::Env;
 
 pub(super) fn helper(
@@ -22,7 +25,7 @@ pub(super) fn helper(
         return Ok(());
     };
     for argument in memory_arguments(env, state, proto)? {
-        memory::helper_writes(notes, state, &argument);
+        memory::helper_writes(env, notes, state, &argument);
     }
     let map = map_argument(env, state, proto).map(|(map, _)| map);
     let own = map.filter(|map| env.is_own_map(*map));
@@ -40,15 +43,8 @@ pub(super) fn helper(
         RetType::RingBufMemOrNull => record(notes, state, slot, &proto.args),
         RetType::KptrOrNull => {
             let field = owned_kptr(env, state, Reg::R1)?;
-            let target = match &field.kind {
-                MapFieldKind::Kptr { target, .. } => env.type_named(target),
-                _ => u32::MAX,
-            };
-            let object = Object::Typed {
-                type_id: target,
-                trust: Trust::Trusted,
-            };
-            acquired(notes, state, slot, Kind::Object(object))
+            let kind = env.pointee(field, Trust::Trusted, Hold::Owned);
+            acquired(notes, state, slot, kind)
         }
         RetType::AcquiredOrNull(object) => acquired(notes, state, slot, Kind::Object(object)),
         RetType::CastOrNull(object) => Value {
@@ -68,14 +64,35 @@ pub(super) fn helper(
             id: notes.fresh_id(),
             ..Value::pointer(Kind::Object(Object::Kernel(name)))
         },
+        RetType::SliceOrNull => {
+            let size = state.reg(Reg::R3).as_constant();
+            let size = size.and_then(|size| u32::try_from(size).ok()).unwrap_or(0);
+            dynptr::slice(notes, state, Reg::R1, (size, true), None)?
+        }
         RetType::Void | RetType::Unsupported(_) => Value::uninit(),
     };
+    let mut changes_packet = proto.changes_packet;
+    for (reg, argument) in ARGUMENT_REGS.into_iter().zip(proto.args) {
+        match argument {
+            ArgType::NewDynptr(kind) => dynptr::make(env, notes, state, (reg, slot), kind)?,
+            ArgType::ReleasedDynptr => {
+                let made = dynptr_made(state, reg)?;
+                let gone = super::kfunc::invalid(env);
+                state.release(made.reference, gone);
+            }
+            // Making room in the packet may move it.
+            ArgType::Dynptr if id == DYNPTR_WRITE => {
+                changes_packet |= dynptr_made(state, reg)?.kind == DynptrKind::Skb;
+            }
+            _ => {}
+        }
+    }
     match id {
         SPIN_LOCK => {
             let lock = lock_of(env, state, Reg::R1)?;
             state.sections.lock = Some(Lock { slot, ..lock });
         }
-        SPIN_UNLOCK => state.sections.lock = None,
+        SPIN_UNLOCK => super::local::unlocked(env, state),
         _ => {}
     }
     // Where bits of pointers may be seen, what was a pointer is still some number.
@@ -95,13 +112,14 @@ pub(super) fn helper(
             state.release(reference, invalid);
         }
     }
-    if proto.changes_packet {
+    if changes_packet {
         state.change_values(
             |value| {
-                matches!(
-                    value.kind,
-                    Kind::Packet | Kind::PacketMeta | Kind::PacketEnd
-                )
+                dynptr::is_packet_slice(value)
+                    || matches!(
+                        value.kind,
+                        Kind::Packet | Kind::PacketMeta | Kind::PacketEnd
+                    )
             },
             |value| *value = invalid,
         );
@@ -116,6 +134,7 @@ pub(super) fn helper(
 /// `bpf_get_task_stack`.
 const COUNTING: [u32; 5] = [45, 67, 114, 115, 141];
 
+const DYNPTR_WRITE: u32 = 202;
 const SPIN_LOCK: u32 = 93;
 const SPIN_UNLOCK: u32 = 94;
 

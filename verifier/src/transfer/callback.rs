@@ -7,23 +7,27 @@
 //! it. The states at the head cover all rounds once nothing new comes back, and the helper returns
 //! from each of them.
 //!
+//! `bpf_rbtree_add` compares nodes of the tree that way, with the tree's lock held.
+//!
 //! A function that is called later (a timer's) starts with a stack of its own and holds no resources;
 //! of what it shares with the program, which is maps, nothing is ever known.
 
 use bpftime_isa::Reg;
 
 use super::Notes;
-use crate::check::{ARGUMENT_REGS, Failure};
+use crate::check::{ARGUMENT_REGS, Failure, root, taken_out};
 use crate::diagnostic::Code;
 use crate::domain::interval::Interval;
 use crate::domain::state::{CallbackKind, State};
-use crate::domain::value::{Kind, Number, Value};
+use crate::domain::value::{Hold, Kind, Number, Value};
+use crate::env::Env;
 
 /// Rounds of one `bpf_loop` (kernel `BPF_MAX_LOOPS`).
 const MAX_LOOPS: u64 = 1 << 23;
 
 /// The first slot of the function that the helper calls back, and the state in which it enters it.
 pub(crate) fn entered(
+    env: &Env<'_>,
     notes: &mut Notes,
     state: &State,
     kind: CallbackKind,
@@ -44,6 +48,7 @@ pub(crate) fn entered(
         });
     let arguments = match (kind, map) {
         (CallbackKind::Loop, _) => vec![round(state.reg(Reg::R1)), *state.reg(Reg::R3)],
+        (CallbackKind::Less, _) => vec![taken_out(root(env, state, Reg::R1)?, Hold::Member); 2],
         (CallbackKind::ForEachMapElem, Some(map)) => vec![
             Value::pointer(Kind::Map { map }),
             Value::pointer(Kind::MapKey { map }),

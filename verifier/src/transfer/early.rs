@@ -30,10 +30,11 @@ pub(crate) fn returned_early(env: &Env<'_>, state: &State, insn: &Instruction) -
                 Value::uninit()
             };
             let in_packet = |value: &Value| {
-                matches!(
-                    value.kind,
-                    Kind::Packet | Kind::PacketMeta | Kind::PacketEnd
-                )
+                super::dynptr::is_packet_slice(value)
+                    || matches!(
+                        value.kind,
+                        Kind::Packet | Kind::PacketMeta | Kind::PacketEnd
+                    )
             };
             returned.change_values(in_packet, |value| *value = invalid);
             returned.set(Reg::R0, Value::unknown());

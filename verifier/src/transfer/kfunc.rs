@@ -33,15 +33,30 @@ pub(crate) fn kfunc(
         (KfuncEffect::RcuReadLock, _) => state.sections.rcu += 1,
         (KfuncEffect::RcuReadUnlock, _) => {
             state.sections.rcu = state.sections.rcu.saturating_sub(1);
+            if state.sections.rcu == 0 {
+                super::local::left_rcu(&mut state);
+            }
         }
         (KfuncEffect::PreemptDisable, _) => state.sections.preempt += 1,
         (KfuncEffect::PreemptEnable, _) => {
             state.sections.preempt = state.sections.preempt.saturating_sub(1);
         }
+        (KfuncEffect::Dynptr(kind), _) => {
+            if let Some(reg) = last(proto) {
+                super::dynptr::make(env, notes, &mut state, (reg, slot), kind)?;
+            }
+        }
+        (KfuncEffect::CloneDynptr, _) => {
+            if let Some(reg) = last(proto) {
+                super::dynptr::clone(env, notes, &mut state, Reg::R1, reg)?;
+            }
+        }
         // Nothing comes after it.
         (KfuncEffect::Throw, _) => return Ok(Vec::new()),
         _ => {}
     }
+    let object = super::local::result(env, notes, &mut state, slot, proto.ret)?;
+    super::local::given_away(env, &mut state, proto);
     let released = ARGUMENT_REGS
         .into_iter()
         .zip(proto.args)
@@ -57,6 +72,12 @@ pub(crate) fn kfunc(
         })
     };
     let result = match proto.ret {
+        KfuncRet::Object | KfuncRet::Again | KfuncRet::Node | KfuncRet::Member => {
+            object.unwrap_or(Value::uninit())
+        }
+        KfuncRet::Slice(writable) => {
+            super::dynptr::buffered_slice(env, notes, &mut state, writable)?
+        }
         KfuncRet::Void | KfuncRet::Element => Value::uninit(),
         KfuncRet::Number => Value::unknown(),
         KfuncRet::Acquired(name) => {
@@ -79,8 +100,14 @@ pub(crate) fn kfunc(
     Ok(vec![state])
 }
 
+/// The register of the last argument.
+fn last(proto: &KfuncProto) -> Option<Reg> {
+    let at = proto.args.len().checked_sub(1)?;
+    ARGUMENT_REGS.get(at).copied()
+}
+
 /// What becomes of pointers to what is gone.
-fn invalid(env: &Env<'_>) -> Value {
+pub(super) fn invalid(env: &Env<'_>) -> Value {
     if env.options.allow_ptr_leaks {
         Value::unknown()
     } else {

@@ -5,7 +5,7 @@ use bpftime_isa::{
     Width,
 };
 
-use super::Notes;
+use super::{Notes, dynptr};
 use crate::assertion::fetched;
 use crate::domain::stack::{self, Found};
 use crate::domain::state::State;
@@ -177,29 +177,33 @@ fn loaded(
                 _ => unknown,
             }
         }
-        Kind::MapValue { map } => kernel_pointer(env, notes, map, offset)
+        Kind::MapValue { map } => kernel_pointer(env, notes, map, offset, env.in_rcu(state))
             .or_else(|| frozen_bytes(env, map, offset, bytes))
             .unwrap_or(unknown),
         _ => unknown,
     }
 }
 
-/// A pointer to an object of the kernel's that a map's value holds. Others may replace it at any
-/// time, so that the object may be gone.
-fn kernel_pointer(env: &Env<'_>, notes: &mut Notes, map: u32, offset: Number) -> Option<Value> {
+/// A pointer to an object that a map's value holds. Others may replace it at any time, so that the
+/// object may be gone, unless RCU keeps it.
+fn kernel_pointer(
+    env: &Env<'_>,
+    notes: &mut Notes,
+    map: u32,
+    offset: Number,
+    in_rcu: bool,
+) -> Option<Value> {
     let at = offset.as_constant()?;
     let fields = &env.map(map)?.fields;
     let field = fields.iter().find(|field| u64::from(field.offset) == at)?;
-    let MapFieldKind::Kptr { target, .. } = &field.kind else {
+    if !matches!(field.kind, MapFieldKind::Kptr { .. }) {
         return None;
-    };
+    }
+    let kind = env.loaded_pointee(field, in_rcu);
     Some(Value {
         nullable: true,
         id: notes.fresh_id(),
-        ..Value::pointer(Kind::Object(Object::Typed {
-            type_id: env.type_named(target),
-            trust: Trust::Walked,
-        }))
+        ..Value::pointer(kind)
     })
 }
 
@@ -212,7 +216,7 @@ fn frozen_bytes(env: &Env<'_>, map: u32, offset: Number, bytes: usize) -> Option
     Some(Value::constant(u64::from_le_bytes(padded)))
 }
 
-pub(super) fn store(notes: &mut Notes, state: &mut State, insn: &Instruction) {
+pub(super) fn store(env: &Env<'_>, notes: &mut Notes, state: &mut State, insn: &Instruction) {
     let (size, base, off, value) = match *insn {
         Instruction::Store {
             size,
@@ -234,7 +238,7 @@ pub(super) fn store(notes: &mut Notes, state: &mut State, insn: &Instruction) {
         _ => return,
     };
     let value = named(notes, state, insn, value);
-    write(notes, state, base, off, size.bytes() as usize, value);
+    write(env, notes, state, (base, off), size.bytes() as usize, value);
 }
 
 /// The number that is stored, with an identity that what it is stored from has as well: what a
@@ -267,16 +271,27 @@ fn named(notes: &mut Notes, state: &mut State, insn: &Instruction, value: Value)
     named
 }
 
-/// Memory other than stacks is shared or not tracked: writing it changes nothing that is known.
-fn write(notes: &mut Notes, state: &mut State, base: Reg, off: i16, bytes: usize, value: Value) {
+/// Memory other than stacks is shared or not tracked: writing it changes nothing that is known. A slice
+/// may be a buffer on a stack.
+fn write(
+    env: &Env<'_>,
+    notes: &mut Notes,
+    state: &mut State,
+    (base, off): (Reg, i16),
+    bytes: usize,
+    value: Value,
+) {
     let pointer = *state.reg(base);
-    let Kind::Stack { frame } = pointer.kind else {
-        return;
+    let frame = match pointer.kind {
+        Kind::Stack { frame } => frame,
+        Kind::Slice { .. } => return through_slice(env, state, pointer.kind),
+        _ => return,
     };
     let Some(place) = Place::new(frame, offset(&pointer, off)) else {
         return;
     };
     place.note(notes);
+    dynptr::overwritten(env, state, place.frame, place.at, place.slack + bytes);
     let Some(frame) = state.frame_mut(place.frame) else {
         return;
     };
@@ -287,14 +302,36 @@ fn write(notes: &mut Notes, state: &mut State, base: Reg, off: i16, bytes: usize
     }
 }
 
+/// Something is written through a slice: perhaps to the buffer that stands in for it.
+fn through_slice(env: &Env<'_>, state: &mut State, kind: Kind) {
+    let Kind::Slice {
+        size,
+        buffer: Some((frame, at)),
+        ..
+    } = kind
+    else {
+        return;
+    };
+    let (frame, at, size) = (usize::from(frame), usize::from(at), size as usize);
+    dynptr::overwritten(env, state, frame, at, size);
+    if let Some(frame) = state.frame_mut(frame) {
+        frame.stack.may_write(at, size);
+    }
+}
+
 /// What a helper writes: `least` bytes for certain, up to `most`.
 pub(super) fn helper_writes(
+    env: &Env<'_>,
     notes: &mut Notes,
     state: &mut State,
     argument: &crate::check::MemoryArgument,
 ) {
-    let Kind::Stack { frame } = argument.pointer.kind else {
-        return;
+    let frame = match argument.pointer.kind {
+        Kind::Stack { frame } => frame,
+        Kind::Slice { .. } if argument.writes => {
+            return through_slice(env, state, argument.pointer.kind);
+        }
+        _ => return,
     };
     let Some(place) = Place::new(frame, argument.offset()) else {
         return;
@@ -304,6 +341,7 @@ pub(super) fn helper_writes(
         return;
     }
     let (least, most) = (argument.least as usize, argument.most as usize);
+    dynptr::overwritten(env, state, place.frame, place.at, place.slack + most);
     let Some(frame) = state.frame_mut(place.frame) else {
         return;
     };
@@ -314,12 +352,12 @@ pub(super) fn helper_writes(
 }
 
 pub(super) fn atomic(
+    env: &Env<'_>,
     notes: &mut Notes,
     state: &mut State,
     op: AtomicOp,
     width: Width,
-    base: Reg,
-    off: i16,
+    (base, off): (Reg, i16),
     src: Reg,
 ) {
     let bytes = match width {
@@ -327,7 +365,7 @@ pub(super) fn atomic(
         Width::W64 => 8,
     };
     let unknown = Value::scalar(stack::any_of_size(bytes));
-    write(notes, state, base, off, bytes, unknown);
+    write(env, notes, state, (base, off), bytes, unknown);
     if let Some(result) = fetched(op, src) {
         state.set(result, unknown);
     }

@@ -4,8 +4,10 @@ mod alu;
 mod branch;
 mod call;
 mod callback;
+mod dynptr;
 mod early;
 mod kfunc;
+mod local;
 mod memory;
 
 use bpftime_isa::{CallTarget, Imm64, Instruction, Reg};
@@ -83,7 +85,7 @@ pub(crate) fn step(
             memory::load(env, notes, state, insn);
         }
         Instruction::Store { .. } | Instruction::StoreRelease { .. } => {
-            memory::store(notes, state, insn);
+            memory::store(env, notes, state, insn);
         }
         Instruction::Atomic {
             op,
@@ -91,7 +93,7 @@ pub(crate) fn step(
             base,
             off,
             src,
-        } => memory::atomic(notes, state, op, width, base, off, src),
+        } => memory::atomic(env, notes, state, op, width, (base, off), src),
         Instruction::LoadPacket { size, .. } => {
             state.clear_caller_saved();
             let number = crate::domain::stack::any_of_size(size.bytes() as usize);

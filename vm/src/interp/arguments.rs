@@ -152,6 +152,9 @@ impl Argument {
                 "a lock or a timer in a map's value",
             )),
             ArgType::Func | ArgType::StackOrNull => Err(ArgumentProblem::Unsupported("a callback")),
+            ArgType::NewDynptr(_) | ArgType::Dynptr | ArgType::ReleasedDynptr => {
+                Err(ArgumentProblem::Unsupported("a dynptr"))
+            }
             ArgType::Unsupported(what) => Err(ArgumentProblem::Unsupported(what)),
         }
     }

@@ -75,6 +75,9 @@ fn can_be_called(proto: &HelperProto) -> bool {
                 | ArgType::ReleasedKptr
                 | ArgType::Struct(_)
                 | ArgType::StructOrNull(_)
+                | ArgType::NewDynptr(_)
+                | ArgType::Dynptr
+                | ArgType::ReleasedDynptr
         )
     };
     !proto.args.iter().any(unknown)
