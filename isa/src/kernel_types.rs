@@ -36,6 +36,13 @@ pub trait KernelTypes: fmt::Debug + Send + Sync {
     /// Number of the structure with the name.
     fn structure(&self, name: &str) -> Option<u32>;
 
+    /// Offset and size in bytes of a member, by its name and those of the members that it is in;
+    /// members of what has no name belong to what that is in.
+    fn member(&self, structure: &str, path: &[&str]) -> Option<(u32, u32)> {
+        let _ = (structure, path);
+        None
+    }
+
     /// Name of the structure with the number.
     fn name(&self, type_id: u32) -> Option<String>;
 }

@@ -20,6 +20,7 @@
 //! - `core_relo`: CO-RE relocations
 //! - `link`: one program with all that it calls
 //! - [`signature`](mod@signature): what programs are called with whose context is typed by BTF
+//! - `struct_ops`: which function of a kernel structure a program implements
 //! - `walk`: reads of the structures that typed pointers lead to
 //! - [`environment`]: the kernel that programs are loaded for
 //! - [`limits`]: how much of everything is taken
@@ -42,6 +43,7 @@ mod map_fields;
 mod maps;
 pub mod object;
 pub mod signature;
+mod struct_ops;
 pub mod vectors;
 mod walk;
 

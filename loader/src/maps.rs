@@ -227,7 +227,7 @@ impl Maps {
 }
 
 /// Offsets of the named things in a section.
-fn symbols_of<'a>(elf: &Elf<'a>, section: usize) -> HashMap<&'a str, u64> {
+pub(crate) fn symbols_of<'a>(elf: &Elf<'a>, section: usize) -> HashMap<&'a str, u64> {
     elf.symbols
         .iter()
         .filter(|symbol| symbol.section == Some(section) && symbol.kind != SymbolKind::Section)

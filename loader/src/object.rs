@@ -13,7 +13,8 @@ use crate::environment::Environment;
 use crate::link::{FunctionId, Linker};
 use crate::map_fields::local_structs;
 use crate::maps::Maps;
-use crate::signature::signature;
+use crate::signature::{member_signature, signature};
+use crate::struct_ops::{self, Member};
 use crate::{LoadError, code, externs, isolate, limits};
 
 /// What to load an object for.
@@ -64,8 +65,21 @@ impl Deref for UnverifiedProgram {
 }
 
 /// What the section's name says of the place, and what the kernel's types say of that.
-fn hook(kind: &SectionKind<'_>, environment: &Environment) -> Result<Hook, LoadError> {
+fn hook(
+    kind: &SectionKind<'_>,
+    member: Option<&Member>,
+    environment: &Environment,
+) -> Result<Hook, LoadError> {
     let mut hook = Hook::of_section(kind);
+    if kind.prog_type == ProgType::StructOps {
+        hook.target = member.map(|member| member.structure.clone());
+        if let Some(Member { structure, member }) = member
+            && let Some(kernel) = environment.target_btf()?
+        {
+            hook.signature = member_signature(&kernel, structure, member);
+        }
+        return Ok(hook);
+    }
     if kind.prog_type.is_typed()
         && let Some(target) = kind.target
         && let Some(kernel) = environment.target_btf()?
@@ -130,6 +144,8 @@ impl Object {
             Some(btf) if externs::makes_objects(&elf, &externs) => local_structs(btf),
             _ => [].into(),
         };
+        let members = btf.as_ref().map(|btf| struct_ops::members(&elf, btf));
+        let members = members.unwrap_or_default();
         let mut linker = Linker {
             elf: &elf,
             btf: btf.as_ref(),
@@ -163,7 +179,7 @@ impl Object {
             };
             let kind = section::classify(section.name);
             let hook = match kind {
-                Some(kind) => hook(&kind, environment)?,
+                Some(kind) => hook(&kind, members.get(name), environment)?,
                 None => Hook::default(),
             };
             programs.push(UnverifiedProgram {

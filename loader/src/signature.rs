@@ -36,6 +36,9 @@ const BUFFERS: &[(&str, usize, bool)] = &[
     ("sockmap", 2, false),
 ];
 
+/// Functions of TCP's congestion control.
+const CONGESTION: &str = "tcp_congestion_ops";
+
 /// What the place is by which a program is called.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -118,6 +121,53 @@ pub fn signature(
         },
         sees_result: matches!(place, Place::Exit | Place::Modify | Place::Security),
     })
+}
+
+/// What a program is called with that implements a member of a structure of functions
+/// (`struct_ops`). `None` if the types of the kernel do not say it, and for structures and members of
+/// which this version does not know the rules: each has its own.
+pub fn member_signature(kernel: &Btf, structure: &str, member: &str) -> Option<Signature> {
+    // `bpf_tcp_ca_check_member` refuses this one.
+    if structure != CONGESTION || member == "get_info" {
+        return None;
+    }
+    let ty = kernel
+        .resolve(type_named(kernel, structure, Kind::Struct)?)
+        .ok()?;
+    let named = |name: u32| kernel.string(name).is_ok_and(|found| found == member);
+    let function = ty.members().find(|found| named(found.name))?;
+    let pointer = kernel.resolve(function.ty).ok()?;
+    let proto = kernel.resolve(pointer.size_or_type).ok()?;
+    if pointer.kind != Kind::Ptr || proto.kind != Kind::FuncProto {
+        return None;
+    }
+    let mut args = Vec::new();
+    for ty in proto.params() {
+        words(kernel, ty, &mut args, |to| HookArg::Object {
+            type_id: promoted(kernel, to),
+            trust: Trust::Trusted,
+            nullable: false,
+        })?;
+    }
+    let result = kernel.resolve(proto.size_or_type).ok()?;
+    Some(Signature {
+        name: member.to_owned(),
+        args,
+        result: match result.kind {
+            Kind::Void => HookResult::Void,
+            _ => HookResult::Number,
+        },
+        sees_result: false,
+    })
+}
+
+/// Sockets that congestion control is given are TCP's (`bpf_tcp_ca_is_valid_access`).
+fn promoted(kernel: &Btf, to: &Type<'_>) -> u32 {
+    let is_sock = kernel.name(to).is_ok_and(|name| name == "sock");
+    is_sock
+        .then(|| type_named(kernel, "tcp_sock", Kind::Struct))
+        .flatten()
+        .unwrap_or(to.id)
 }
 
 /// A pointer to a structure.

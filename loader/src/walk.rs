@@ -84,6 +84,17 @@ impl KernelTypes for Btf {
         type_named(self, name, Kind::Struct)
     }
 
+    fn member(&self, structure: &str, path: &[&str]) -> Option<(u32, u32)> {
+        let mut ty = self.structure(structure)?;
+        let mut offset = 0u32;
+        for name in path {
+            let (at, member) = self.member_named(ty, name, MAX_DEPTH)?;
+            offset = offset.checked_add(at)?;
+            ty = member;
+        }
+        Some((offset, u32::try_from(self.size(ty).ok()?).ok()?))
+    }
+
     fn name(&self, type_id: u32) -> Option<String> {
         let ty = self.ty(type_id).ok()?;
         self.string(ty.name).ok().map(str::to_owned)
@@ -91,6 +102,26 @@ impl KernelTypes for Btf {
 }
 
 impl Btf {
+    /// Offset and type of a member of the structure, or of what has no name in it. Depth is bounded.
+    fn member_named(&self, ty: u32, name: &str, depth: usize) -> Option<(u32, u32)> {
+        let ty = self.resolve(ty).ok().filter(|ty| ty.kind.is_composite())?;
+        let depth = depth.checked_sub(1)?;
+        ty.members().find_map(|member| {
+            let start = member.bit_offset / 8;
+            if member.bit_size > 0 {
+                return None;
+            }
+            if self.string(member.name).is_ok_and(|found| found == name) {
+                return Some((start, member.ty));
+            }
+            if member.name != 0 {
+                return None;
+            }
+            let (inner, found) = self.member_named(member.ty, name, depth)?;
+            Some((start.checked_add(inner)?, found))
+        })
+    }
+
     /// What the structure, `top` or in that, says of the read.
     fn step(
         &self,
@@ -263,6 +294,10 @@ impl KernelTypes for TargetTypes {
 
     fn structure(&self, name: &str) -> Option<u32> {
         self.with(|btf| btf.structure(name))
+    }
+
+    fn member(&self, structure: &str, path: &[&str]) -> Option<(u32, u32)> {
+        self.with(|btf| KernelTypes::member(btf, structure, path))
     }
 
     fn name(&self, type_id: u32) -> Option<String> {

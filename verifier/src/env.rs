@@ -19,6 +19,24 @@ use crate::options::Target;
 /// `kernel/bpf/verifier.c`).
 const RCU_PROTECTED: [&str; 4] = ["cgroup", "bpf_cpumask", "task_struct", "bpf_crypto_ctx"];
 
+const SETSOCKOPT: u32 = 49;
+const GETSOCKOPT: u32 = 57;
+
+/// Members that congestion control may write: structure, path, and whether writes may begin anywhere
+/// in it. Each structure begins with the one before.
+const CONGESTION_WRITES: &[(&str, &[&str], bool)] = &[
+    ("sock", &["sk_pacing_rate"], false),
+    ("sock", &["sk_pacing_status"], false),
+    ("inet_connection_sock", &["icsk_ca_priv"], true),
+    ("inet_connection_sock", &["icsk_ack", "pending"], false),
+    ("tcp_sock", &["snd_cwnd"], false),
+    ("tcp_sock", &["snd_cwnd_cnt"], false),
+    ("tcp_sock", &["snd_cwnd_stamp"], false),
+    ("tcp_sock", &["snd_ssthresh"], false),
+    ("tcp_sock", &["ecn_flags"], false),
+    ("tcp_sock", &["app_limited"], false),
+];
+
 /// The program and the rules under which it is judged.
 pub(crate) struct Env<'a> {
     pub(crate) program: &'a Program,
@@ -66,6 +84,19 @@ impl<'a> Env<'a> {
             });
         }
         let offered = helper::available(&self.program.caller(), id);
+        // A congestion control that is given up does not change the socket's options
+        // (`bpf_tcp_ca_get_func_proto`).
+        if self.program.prog_type == ProgType::StructOps
+            && matches!(id, SETSOCKOPT | GETSOCKOPT)
+            && self
+                .program
+                .hook
+                .signature
+                .as_ref()
+                .is_some_and(|hook| hook.name == "release")
+        {
+            return Err(Unavailable::ProgramType);
+        }
         match (offered, self.options.target) {
             // What takes no context is not tied to a type.
             (Err(Unavailable::ProgramType), Target::Bpftime) => helper::proto(id)
@@ -105,6 +136,34 @@ impl<'a> Env<'a> {
             _ => return None,
         };
         types.read(type_id, u32::try_from(offset).ok()?, size)
+    }
+
+    /// Whether programs of the type may write these bytes of an object that is certainly there:
+    /// congestion control, what belongs to it in a TCP socket (`bpf_tcp_ca_btf_struct_access`).
+    pub(crate) fn may_write(&self, object: Object, offset: i64, size: u32) -> bool {
+        let congestion = self.program.prog_type == ProgType::StructOps
+            && self.program.hook.target.as_deref() == Some("tcp_congestion_ops");
+        let Some(types) = self.options.kernel_types.as_deref().filter(|_| congestion) else {
+            return false;
+        };
+        let is_sock = match object {
+            Object::Typed {
+                type_id,
+                trust: Trust::Trusted,
+            } => types.structure("tcp_sock") == Some(type_id),
+            _ => false,
+        };
+        let Ok(offset) = u32::try_from(offset) else {
+            return false;
+        };
+        let fits = |(structure, path, inside): &(&str, &[&str], bool)| {
+            types.member(structure, path).is_some_and(|(at, bytes)| {
+                let end = at.saturating_add(bytes);
+                let begins = if *inside { offset >= at } else { offset == at };
+                begins && offset.saturating_add(size) <= end
+            })
+        };
+        is_sock && CONGESTION_WRITES.iter().any(fits)
     }
 
     /// Whether helpers that take the structure with the name take this pointer to an object.

@@ -3,8 +3,8 @@
 use super::IterKind::{Bits, Css, CssTask, Num, Task, TaskVma};
 use super::KfuncArg::{
     Anything, ConstSize, Ctx, Dynptr, Ignored, Iterator, Less, List, ListNode, LocalType, Map,
-    MemOrNull, NewDynptr, Number, Object, Packet, Rcu, Refcounted, Released, Struct, StructOrNull,
-    Tree, TreeMember, TreeNode,
+    MemOrNull, NewDynptr, Number, Object, Packet, Plain, Rcu, Refcounted, Released, Struct,
+    StructOrNull, Tree, TreeMember, TreeNode,
 };
 use super::{DynptrKind, KfuncEffect, KfuncProto, KfuncRet, Offer};
 
@@ -110,4 +110,15 @@ kfuncs! {
     bpf_task_release(Released("task_struct")) -> Void, None, Generic;
     bpf_task_under_cgroup(Rcu("task_struct"), Rcu("cgroup")) -> Number, None, Generic;
     bpf_throw(Number) -> Void, Throw, Generic;
+    cubictcp_acked(Plain("sock"), Plain("ack_sample")) -> Void, None, Congestion;
+    cubictcp_cong_avoid(Plain("sock"), Number, Number) -> Void, None, Congestion;
+    cubictcp_cwnd_event(Plain("sock"), Number) -> Void, None, Congestion;
+    cubictcp_init(Plain("sock")) -> Void, None, Congestion;
+    cubictcp_recalc_ssthresh(Plain("sock")) -> Number, None, Congestion;
+    cubictcp_state(Plain("sock"), Number) -> Void, None, Congestion;
+    tcp_cong_avoid_ai(Plain("tcp_sock"), Number, Number) -> Void, None, Congestion;
+    tcp_reno_cong_avoid(Plain("sock"), Number, Number) -> Void, None, Congestion;
+    tcp_reno_ssthresh(Plain("sock")) -> Number, None, Congestion;
+    tcp_reno_undo_cwnd(Plain("sock")) -> Number, None, Congestion;
+    tcp_slow_start(Plain("tcp_sock"), Number) -> Number, None, Congestion;
 }

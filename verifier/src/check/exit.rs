@@ -1,7 +1,7 @@
 //! What must hold where a function or the program may end.
 
-use bpftime_isa::returns::returns;
-use bpftime_isa::{ProgType, Reg};
+use bpftime_isa::returns::{HookResult, returns};
+use bpftime_isa::{AttachType, ProgType, Reg};
 
 use super::{Failure, initialized, map_field};
 use crate::diagnostic::Code;
@@ -88,6 +88,9 @@ pub(super) fn returnable(env: &Env<'_>, state: &State) -> Result<(), Failure> {
             ),
         ));
     }
+    if returns_nothing(env) {
+        return Ok(());
+    }
     initialized(state, Reg::R0)?;
     if r0.may_be_pointer() && !env.options.allow_ptr_leaks {
         return Err(Failure::new(
@@ -98,6 +101,18 @@ pub(super) fn returnable(env: &Env<'_>, state: &State) -> Result<(), Failure> {
         ));
     }
     return_range(env, r0)
+}
+
+/// Whether nobody looks at what the program returns: it stands for a function without a result.
+fn returns_nothing(env: &Env<'_>) -> bool {
+    let program = env.program;
+    let stands_for = match program.prog_type {
+        ProgType::StructOps => true,
+        ProgType::Lsm => program.attach_type != Some(AttachType::LSM_CGROUP),
+        _ => false,
+    };
+    let result = program.hook.signature.as_ref().map(|hook| hook.result);
+    stands_for && result == Some(HookResult::Void) && env.options.allow_ptr_leaks
 }
 
 /// Whether a function that a helper called may return.

@@ -67,8 +67,9 @@ pub(super) fn field(
     }
 }
 
-/// Whether a structure of the kernel's may be read so. Reads that fault give 0, so that it matters for
-/// the program alone whether the structure is there; writes are not allowed.
+/// Whether a structure of the kernel's may be accessed so. Reads that fault give 0, so that it matters for
+/// the program alone whether the structure is there; writes are for the few that may
+/// ([`Env::may_write`]).
 fn structure(
     env: &Env<'_>,
     access: &Access,
@@ -79,6 +80,12 @@ fn structure(
     let (number, size) = (access.base.index(), access.size.bytes());
     let offset = argument.offset().as_constant().map(|offset| offset as i64);
     let walked = offset.and_then(|offset| env.walk(object, offset, size));
+    if access.kind == AccessKind::Write
+        && let Some(offset) = offset
+        && env.may_write(object, offset, size)
+    {
+        return Ok(());
+    }
     let kernel = match offset {
         _ if access.kind != AccessKind::Read => "only read is supported".to_owned(),
         None => format!(
