@@ -1,7 +1,7 @@
 //! From a program to a verdict.
 
 use bpftime_abi::Capabilities;
-use bpftime_isa::{Decoded, Instruction, MapType, ProgType, Program, Reg, decode};
+use bpftime_isa::{CallTarget, Decoded, Instruction, MapType, ProgType, Program, Reg, decode};
 
 use crate::cfg::Cfg;
 use crate::check::Failure;
@@ -11,6 +11,7 @@ use crate::domain::value::{Kind, Value};
 use crate::engine::{Engine, Located};
 use crate::env::Env;
 use crate::facts::{CallFacts, Cost, Facts, FunctionFacts};
+use crate::known::Known;
 use crate::liveness::live_registers;
 use crate::refine::{Refiner, Session};
 use crate::stack_liveness::live_stack;
@@ -314,6 +315,18 @@ fn facts(
             stack: *stack,
         })
         .collect();
+    let returns = returned(code, structure, &engine);
+    let mut kfuncs: Vec<String> = Vec::new();
+    for (decoded, reached) in code.iter().zip(&engine.reached) {
+        if let Instruction::Call(CallTarget::Kfunc { id, btf_idx }) = decoded.insn
+            && *reached
+            && let Some(proto) = env.kfunc(id, btf_idx)
+        {
+            kfuncs.push(proto.name.to_owned());
+        }
+    }
+    kfuncs.sort_unstable();
+    kfuncs.dedup();
     Facts {
         functions,
         max_stack,
@@ -321,12 +334,28 @@ fn facts(
         needs,
         helpers,
         calls,
+        kfuncs,
+        returns,
+        operands: engine.operands,
         memory_len: env.options.memory_len,
         needs_cpu: per_cpu,
         reached: engine.reached,
         cost,
         refinement: engine.session.map(Session::into_refinement),
     }
+}
+
+/// What the main program returns: what its exits give, and 0 where it ends for want of a packet's bytes.
+fn returned(code: &[Decoded], structure: &Structure, engine: &Engine<'_>) -> Option<Known> {
+    let main = structure.functions.first()?;
+    (main.first as usize..main.end as usize)
+        .filter(|index| engine.reached.get(*index) == Some(&true))
+        .filter_map(|index| match code.get(index)?.insn {
+            Instruction::Exit => engine.operands.get(index, Reg::R0).copied(),
+            Instruction::LoadPacket { .. } => Some(Known::zero()),
+            _ => None,
+        })
+        .reduce(Known::join)
 }
 
 /// `bpf_get_smp_processor_id`, `bpf_perf_event_output`, `bpf_get_numa_node_id`,

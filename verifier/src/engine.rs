@@ -20,6 +20,7 @@ use crate::domain::value::Kind;
 use crate::env::Env;
 use crate::facts::Cost;
 use crate::fixpoint::{Domain, LoopRule};
+use crate::known::Operands;
 use crate::liveness::RegSet;
 use crate::partition;
 use crate::refine::{Refuted, Session};
@@ -55,6 +56,8 @@ pub(crate) struct Engine<'a> {
     accessed: Vec<Option<Kind>>,
     /// For each instruction, whether it was reached.
     pub(crate) reached: Vec<bool>,
+    /// What registers held that were read.
+    pub(crate) operands: Operands,
     /// For each copy of a function, whether it was entered.
     pub(crate) entered: Vec<bool>,
     /// For each copy of a function, whether it was seen to go on with another program.
@@ -105,6 +108,11 @@ impl<'a> Engine<'a> {
             notes: Notes::default(),
             accessed: vec![None; code.len()],
             reached: vec![false; code.len()],
+            operands: Operands::new(if env.options.record_operands {
+                code.len()
+            } else {
+                0
+            }),
             entered: vec![false; cfg.instances.len()],
             tail_calls: vec![false; cfg.instances.len()],
             barren: None,

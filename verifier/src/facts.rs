@@ -2,6 +2,7 @@
 
 use bpftime_abi::Capabilities;
 
+use crate::known::{Known, Operands};
 use crate::refine::Refinement;
 
 /// What holds for every run of an accepted program.
@@ -21,6 +22,14 @@ pub struct Facts {
     pub helpers: Vec<u32>,
     /// Calls of helpers that the analysis reached, ascending by slot.
     pub calls: Vec<CallFacts>,
+    /// Names of the kernel functions that are called, ascending.
+    pub kfuncs: Vec<String>,
+    /// What registers hold whenever an instruction reads them, if it is recorded
+    /// ([`crate::Options::record_operands`]).
+    pub operands: Operands,
+    /// What the program returns, where it does not go on with another program. `None` if it never
+    /// returns, or if operands are not recorded.
+    pub returns: Option<Known>,
     /// [`crate::Options::memory_len`] that the proof was made with. Engines run the program on
     /// memory of exactly this length.
     pub memory_len: Option<u64>,

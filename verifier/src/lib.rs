@@ -14,6 +14,7 @@
 //! - `transfer`: what an instruction makes of a state
 //! - `fixpoint`: iteration over the order; knows nothing of eBPF
 //! - `partition`: which states are kept apart where paths meet
+//! - [`known`]: what registers hold, for those who compile the program
 //! - `engine`: the analysis of eBPF programs as a domain for it
 //! - [`refine`]: what a failed check may ask a solver
 //! - `stack_depth`: stack of chains of calls
@@ -33,6 +34,7 @@ mod engine;
 mod env;
 pub mod facts;
 mod fixpoint;
+pub mod known;
 mod liveness;
 pub mod options;
 mod partition;
@@ -49,5 +51,6 @@ pub use analyze::{verify, verify_refined};
 pub use budget::Budget;
 pub use diagnostic::{Code, Rejection};
 pub use facts::{CallFacts, Cost, Facts, FunctionFacts};
+pub use known::{Known, Operands};
 pub use options::{Options, Target};
 pub use verified::VerifiedProgram;

@@ -71,6 +71,11 @@ fn operand(operand: Operand) -> RegSet {
     }
 }
 
+/// Registers that the instruction reads.
+pub(crate) fn reads(insn: &Instruction) -> RegSet {
+    effect(insn).0
+}
+
 /// Registers read, and registers overwritten.
 fn effect(insn: &Instruction) -> (RegSet, RegSet) {
     match *insn {

@@ -41,6 +41,9 @@ pub struct Options {
     /// Stack bytes that were never written may be read (any value), as the kernel lets
     /// privileged programs.
     pub allow_uninit_stack: bool,
+    /// What registers hold at each instruction is recorded ([`crate::Facts::operands`]), which takes a
+    /// tenth of the time more.
+    pub record_operands: bool,
 }
 
 impl Options {
@@ -55,6 +58,7 @@ impl Options {
             memory_len: None,
             allow_ptr_leaks: true,
             allow_uninit_stack: true,
+            record_operands: false,
         }
     }
 

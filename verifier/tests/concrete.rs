@@ -1,7 +1,7 @@
 //! Accepted random programs are run, step by step, by an evaluator of this test's own.
 //!
-//! No access may be out of bounds, and no instruction may be executed that the analysis did not
-//! reach. The evaluator follows RFC 9669 and knows nothing of the verifier.
+//! No access may be out of bounds, no instruction may be executed that the analysis did not
+//! reach, and what it says of registers and of the result has to be so. The evaluator follows RFC 9669 and knows nothing of the verifier.
 
 mod common;
 #[path = "common/numbers.rs"]
@@ -10,7 +10,8 @@ mod numbers;
 use bpftime_isa::{
     AluOp, Cond, Decoded, Imm64, Instruction, MapType, Operand, ProgType, Reg, Size, Width,
 };
-use bpftime_verifier::verify;
+use bpftime_verifier::domain::value::Kind;
+use bpftime_verifier::{Known, verify};
 use numbers::{Random, insn, numbers};
 
 const VALUE: u64 = 0x1000_0000;
@@ -48,12 +49,17 @@ impl Machine {
         }
     }
 
-    /// Runs; the positions that were executed.
-    fn run(&mut self, code: &[Decoded]) -> Result<Vec<usize>, String> {
+    /// Runs; the positions that were executed. `before` sees the registers before each.
+    fn run(
+        &mut self,
+        code: &[Decoded],
+        mut before: impl FnMut(usize, &[u64; 11]),
+    ) -> Result<Vec<usize>, String> {
         let mut at = 0;
         let mut executed = Vec::new();
         loop {
             executed.push(at);
+            before(at, &self.regs);
             let decoded = code[at];
             let mut next = at + 1;
             match decoded.insn {
@@ -208,6 +214,17 @@ fn alu32(op: AluOp, a: u32, b: u32) -> u32 {
     }
 }
 
+/// Whether a register may hold that, by what is known of it.
+fn is_as_known(known: &Known, value: u64) -> bool {
+    match known.kind {
+        Kind::Scalar => known.may_be(value) && known.low_may_be(value as u32),
+        Kind::MapValue { map: 0 } => known.number.contains(value.wrapping_sub(VALUE)),
+        Kind::Stack { frame: 0 } => known.number.contains(value.wrapping_sub(FRAME)),
+        Kind::Any => true,
+        _ => false,
+    }
+}
+
 fn holds(cond: Cond, (a, b): (u64, u64), (x, y): (i64, i64)) -> bool {
     match cond {
         Cond::Eq => a == b,
@@ -232,6 +249,7 @@ fn accepted_programs_stay_in_bounds() {
         .and_then(|count| count.parse().ok())
         .unwrap_or(4000);
     let (mut accepted, mut runs) = (0, 0);
+    let (mut operands, mut narrow) = (0_u64, 0);
     for _ in 0..count {
         let insns = numbers(&mut random, &|dst| {
             [insn(0x18, dst, 6, 0, 0), insn(0, 0, 0, 0, 0)]
@@ -244,6 +262,7 @@ fn accepted_programs_stay_in_bounds() {
             options.budget.states_per_shape = 1;
             options.budget.states_per_block = 1;
         }
+        options.record_operands = true;
         let Ok(verified) = verify(program, &options) else {
             continue;
         };
@@ -273,7 +292,28 @@ fn accepted_programs_stay_in_bounds() {
                 let lines = code.iter().map(|d| format!("{}: {}", d.slot, d.insn));
                 lines.collect::<Vec<_>>().join("\n")
             };
-            match machine.run(code) {
+            let facts = verified.facts();
+            let before = |at: usize, regs: &[u64; 11]| {
+                for reg in Reg::ALL {
+                    let Some(known) = facts.operands.get(at, reg) else {
+                        continue;
+                    };
+                    operands += 1;
+                    narrow += u64::from(known.kind != Kind::Any && !known.number.is_unknown());
+                    let held = regs[reg.index()];
+                    if !is_as_known(known, held) {
+                        let text = text();
+                        panic!(
+                            "{reg} is {held:#x} at {at}, {known:?} is known, value {value:?} in\n{text}"
+                        );
+                    }
+                }
+                if matches!(code[at].insn, Instruction::Exit) {
+                    let known = facts.returns.expect("what it returns");
+                    assert!(is_as_known(&known, regs[0]), "{} {known:?}", regs[0]);
+                }
+            };
+            match machine.run(code, before) {
                 Err(trap) => panic!("{trap}, value {value:?} in\n{}", text()),
                 Ok(executed) => {
                     let most = verified.facts().max_insns.expect("no loops");
@@ -290,5 +330,7 @@ fn accepted_programs_stay_in_bounds() {
         }
     }
     println!("{accepted} of {count} programs accepted, {runs} runs");
+    println!("{operands} operands, something known of {narrow}");
+    assert!(narrow * 2 > operands, "too little is known");
     assert!(accepted * 20 > count, "too few programs are accepted");
 }

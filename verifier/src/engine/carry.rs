@@ -10,6 +10,7 @@ use crate::check::{Failure, check};
 use crate::diagnostic::Code;
 use crate::domain::state::{CallbackKind, State};
 use crate::domain::value::{Hold, Kind};
+use crate::liveness::reads;
 use crate::refine::Refined;
 use crate::structure::Index;
 use crate::transfer::{TAIL_CALL, branch, entered, kfunc, returned_early, runs_already, step};
@@ -65,6 +66,7 @@ impl Engine<'_> {
                     return Ok(());
                 }
             }
+            self.operands.record(index, reads(&decoded.insn), &state);
             if let Some(failure) = self.other_memory(&state, index, &decoded.insn) {
                 return Err(self.at(node, index, Some(&state), failure));
             }
