@@ -23,6 +23,7 @@ needed=(
 )
 if $want_test; then
   needed+=(
+    "cmd:g++ g++"
     "cmd:clang-14 clang-14"
     "cmd:llvm-objdump-19 llvm-19"
     "cmd:musl-gcc musl-tools"

@@ -1,7 +1,9 @@
 // Asks the running kernel for a verdict on each program of object files, one program at a time, as
 // root: file, program, section, verdict (accept, reject, unloadable), microseconds, last line of the
 // log, separated by tabs. "unloadable" are programs that never reach the verifier, for example
-// because libbpf cannot open the object or make its maps.
+// because libbpf cannot open the object or make its maps. A program that the verifier has no complaint
+// about is accepted, also if the object cannot be loaded for another reason (a map of programs that
+// wants others, which are not loaded with it).
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
@@ -74,12 +76,17 @@ static int judge(const char *file, int wanted)
 		double start = now();
 		int error = bpf_object__load(object);
 		double taken = now() - start;
-		// The verifier ends its log with totals; what has none did not get there.
-		int judged = strstr(log_buffer, "processed ") != NULL;
+		// The verifier ends its log with totals; what has none, or a total of nothing, did not get
+		// there.
+		const char *totals = strstr(log_buffer, "processed ");
+		int judged = totals && strtoul(totals + strlen("processed "), NULL, 10) > 0;
+		const char *reason = error && totals ? last_line(log_buffer) : "";
+		int accepted = !error || (judged && !*reason);
+		int rejected = error && *reason;
 		printf("%s\t%s\t%s\t%s\t%.0f\t%s\n", file, bpf_program__name(chosen),
 		       bpf_program__section_name(chosen),
-		       !error ? "accept" : judged ? "reject" : "unloadable", taken,
-		       !error ? "" : judged ? last_line(log_buffer) : said);
+		       accepted ? "accept" : rejected ? "reject" : "unloadable", taken,
+		       accepted ? "" : rejected ? reason : said);
 		fflush(stdout);
 	}
 	bpf_object__close(object);

@@ -97,6 +97,26 @@ fn results_of_a_recursive_function() {
     assert_eq!(report.number("deepest"), 10, "{report:?}");
 }
 
+/// Exceptions pass through it. The kernel's return probes would end the victim.
+#[test]
+fn returns_of_a_function_that_throws() {
+    let compiler = std::process::Command::new("g++").arg("--version").output();
+    if compiler.is_err() {
+        println!("skipped: no g++");
+        return;
+    }
+    let lab = Lab::new(&["counts", "thrower"]);
+    let report = lab.observe(
+        Way::Ours,
+        &["./counts", "results", "end", "./thrower"],
+        &["./thrower", "100"],
+    );
+    assert_eq!(report.victim, ["caught 100 wrong 0"]);
+    assert_eq!(report.number("entries"), 3 * 1000, "{report:?}");
+    assert_eq!(report.number("returns"), 2 * 1000, "{report:?}");
+    assert_eq!(report.number("results"), 2 * 16500, "{report:?}");
+}
+
 /// A tool that names a process by its id hears of that one only, which nobody had to attach.
 #[test]
 fn one_process_of_two() {

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+// A victim in C++: exceptions pass through the function that the tools probe.
+//
+//   thrower CALLS
+//
+// Calls climb(9) CALLS times each: so that it returns, so that its innermost call throws, and so
+// that it returns again.
+#include <cstdio>
+#include <cstdlib>
+#include <stdexcept>
+
+static bool fails;
+
+// Not a tail call, so that each level has its own return: 9 + 8 + ... + 0.
+extern "C" __attribute__((noinline, noclone)) long climb(long height)
+{
+	if (height == 0) {
+		if (fails)
+			throw std::runtime_error("too high");
+		return 0;
+	}
+	long below = climb(height - 1);
+	__asm__ volatile("" : "+r"(below)::"memory");
+	return height + below;
+}
+
+int main(int argc, char **argv)
+{
+	long calls = argc > 1 ? atol(argv[1]) : 10, caught = 0, wrong = 0;
+
+	for (long i = 0; i < 3 * calls; i++) {
+		fails = i / calls == 1;
+		try {
+			wrong += climb(9) != 45;
+		} catch (const std::runtime_error &) {
+			caught++;
+		}
+	}
+	printf("caught %ld wrong %ld\n", caught, wrong);
+	return caught != calls || wrong;
+}
