@@ -26,6 +26,13 @@ const UNWINDS: [&str; 2] = ["_Unwind_RaiseException", "_Unwind_ForcedUnwind"];
 /// nongnu.org hosts.
 const FOREIGN: [&str; 4] = ["__unw_step", "unw_step", "_ULx86_64_step", "_Ux86_64_step"];
 
+/// By which older unwinders find the tables of all files.
+const ALL_OBJECTS: &str = "dl_iterate_phdr";
+
+/// By which a file has its stacks walked by libgcc, and needs the tables only for names: Rust's
+/// standard library does.
+const BACKTRACE: &str = "_Unwind_Backtrace";
+
 /// Which part a file has in unwinding.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Unwinder {
@@ -39,6 +46,10 @@ pub(crate) struct Unwinder {
     pub(crate) finds_objects: bool,
     /// Calls another file's [`FIND_OBJECT`], as only unwinders do.
     pub(crate) asks_for_objects: bool,
+    /// Calls another file's `dl_iterate_phdr`.
+    asks_for_all_objects: bool,
+    /// Calls another file's `_Unwind_Backtrace`.
+    has_backtraces: bool,
 }
 
 impl Unwinder {
@@ -71,13 +82,23 @@ impl Unwinder {
         Ok(found)
     }
 
+    /// Whether it reads the tables of all files for what can only be guessed: perhaps it has an
+    /// unwinder without symbols.
+    pub(crate) fn may_unwind_by_itself(&self) -> bool {
+        let known = self.unwinds || self.finds_frames || self.asks_for_objects;
+        self.asks_for_all_objects && !known && !self.has_backtraces
+    }
+
     fn add(&mut self, symbol: &Symbol, strings: &[u8]) {
         let Some(rest) = strings.get(symbol.st_name(LE) as usize..) else {
             return;
         };
         // Most symbols are not ours; none of the names is longer.
         let rest = rest.get(..32).unwrap_or(rest);
-        if !(rest.starts_with(b"_") || rest.starts_with(b"unw_")) {
+        if ![&b"_"[..], b"unw_", b"dl_"]
+            .iter()
+            .any(|start| rest.starts_with(start))
+        {
             return;
         }
         let end = rest.iter().position(|b| matches!(b, 0 | b'@'));
@@ -85,6 +106,8 @@ impl Unwinder {
         let is = |known: &&str| known.as_bytes() == name;
         if symbol.st_shndx(LE) == SHN_UNDEF {
             self.asks_for_objects |= is(&FIND_OBJECT);
+            self.asks_for_all_objects |= is(&ALL_OBJECTS);
+            self.has_backtraces |= is(&BACKTRACE);
             return;
         }
         self.unwinds |= UNWINDS.iter().any(is);

@@ -242,7 +242,7 @@ impl Injection {
         let shadow_stack = Status::read(pid)?.shadow_stack;
         let unwinders_know = if returns && !shadow_stack {
             self.guard_unwinders(stopped, unwinders)?;
-            Some(self.unwinders_know(stopped, unwinders)?)
+            Some(self.unwinders_know(stopped, unwinders, address)?)
         } else {
             returns.then_some(Ok(()))
         };

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 use bpftime_abi::target::{HOOK_UNWIND, HookState};
@@ -55,21 +55,29 @@ struct Asked {
 
 impl Loaded {
     fn look(maps: &Maps, mapping: &Mapping) -> Self {
-        let path = maps.path_from_outside(&mapping.name);
         let mut loaded = Self {
             path: mapping.name.clone(),
             unwinder: None,
             module: None,
         };
-        let file = File::options()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-            .open(&path);
-        // A device is not to be read.
-        let file = file.ok().filter(|file| {
-            !mapping.deleted && file.metadata().is_ok_and(|meta| meta.file_type().is_file())
+        let ways = [
+            maps.path_from_outside(&mapping.name),
+            maps.path_of_mapping(mapping),
+        ];
+        let file = ways.into_iter().find_map(|path| {
+            let file = File::options()
+                .read(true)
+                .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+                .open(&path)
+                .ok()?;
+            // The path may lead elsewhere by now; and a device is not to be read.
+            let meta = file.metadata().ok()?;
+            (meta.is_file() && meta.ino() == mapping.inode).then_some((path, file))
         });
-        loaded.unwinder = file.and_then(|file| Unwinder::of(&file).ok());
+        let Some((path, file)) = file else {
+            return loaded;
+        };
+        loaded.unwinder = Unwinder::of(&file).ok();
         if let Some(unwinder) = loaded.unwinder
             && (unwinder.finds_frames || unwinder.finds_objects)
             && let Ok(module) = Module::open(&path)
@@ -142,7 +150,7 @@ impl Unwinders {
 /// Mappings of code that come from files other than ours.
 fn code_files(maps: &Maps) -> impl Iterator<Item = &Mapping> {
     maps.iter()
-        .filter(|m| m.execute && m.is_file() && m.memfd_name().is_none())
+        .filter(|m| m.execute && !m.shared && m.is_file() && m.memfd_name().is_none())
 }
 
 impl Injection {
@@ -279,13 +287,15 @@ impl Injection {
         self.put_in_place(stopped, hook, &record, None)
     }
 
-    /// Why an exception may not pass return points in this process; `Ok` if it may.
+    /// Why an exception may not pass the return point of the function at `site`; `Ok` if it may.
     pub(super) fn unwinders_know(
         &self,
         stopped: &Stopped<'_>,
         unwinders: &Unwinders,
+        site: u64,
     ) -> Result<Result<(), String>> {
         let maps = stopped.maps()?;
+        let of_site = maps.at(site).map(|m| (m.device, m.inode));
         let target = stopped.target();
         let asked = unwinders.asked(&maps);
         let guarded = |file: Option<(u64, u64)>, question: Question| {
@@ -306,6 +316,11 @@ impl Injection {
             let Some(unwinder) = loaded.unwinder else {
                 return Ok(Err(format!("{path}, which it has loaded, cannot be read")));
             };
+            if Some(key) == of_site && unwinder.may_unwind_by_itself() {
+                return Ok(Err(format!(
+                    "{path} reads the unwind tables of all files, perhaps for an unwinder of its own"
+                )));
+            }
             if !(unwinder.unwinds || unwinder.finds_frames || unwinder.asks_for_objects) {
                 continue;
             }

@@ -218,6 +218,12 @@ impl Maps {
             .collect()
     }
 
+    /// The path by which a privileged process reaches what is mapped, also when the file was replaced.
+    pub(crate) fn path_of_mapping(&self, mapping: &Mapping) -> PathBuf {
+        let (start, end) = (mapping.start, mapping.end);
+        PathBuf::from(format!("/proc/{}/map_files/{start:x}-{end:x}", self.thread))
+    }
+
     /// The path by which this process reaches a file that the other one knows as `path`.
     pub fn path_from_outside(&self, path: &Path) -> PathBuf {
         let mut outside = PathBuf::from(format!("/proc/{}/root", self.thread));

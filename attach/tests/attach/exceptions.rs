@@ -15,7 +15,8 @@ use crate::support::{self, Victim};
 /// Compiles a victim; `None` (with a message) if there is no compiler.
 pub(crate) fn compile_by(compiler: &str, source: &str, flags: &[&str]) -> Option<PathBuf> {
     let thread = std::thread::current().id();
-    let output = support::folder().join(format!("{source}{}{thread:?}", flags.join("")));
+    let unique = format!("{source}{}{thread:?}", flags.join("")).replace('/', "_");
+    let output = support::folder().join(unique);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/attach/victims");
     let result = Command::new(compiler)
         .arg("-o")
@@ -234,6 +235,45 @@ fn exceptions_of_libraries_that_are_loaded_later_pass() {
     }
     probed.victim.order("throw 100");
     assert_eq!(probed.returns(), [50]);
+    probed.end();
+}
+
+/// An update may replace libraries that a process goes on using.
+#[test]
+fn exceptions_pass_where_the_unwinders_file_is_deleted() {
+    if support::image().is_none() {
+        return;
+    }
+    let folder = support::folder().join("deleted");
+    std::fs::create_dir_all(&folder).expect("folder");
+    let output = Command::new("g++")
+        .arg("-print-file-name=libgcc_s.so.1")
+        .output();
+    let Ok(output) = output else {
+        println!("skipped: no g++");
+        return;
+    };
+    let library = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let copy = folder.join("libgcc_s.so.1");
+    std::fs::copy(&library, &copy).expect("copy");
+    let path = format!("-Wl,-rpath,{}", folder.display());
+    let Some(path) = compile_by("g++", "throws.cc", &["-O2", "-pthread", &path]) else {
+        return;
+    };
+    let Some(mut probed) = Probed::attach(&path, &[], &[]) else {
+        return;
+    };
+    let maps = probed.target.maps().expect("maps");
+    assert!(maps.iter().any(|m| m.name == copy), "the copy is used");
+    std::fs::remove_file(&copy).expect("removed");
+    let linked = probed.link("between");
+    if nix::unistd::geteuid().is_root() {
+        linked.expect("root can read what is mapped");
+    } else {
+        let error = linked.expect_err("nobody else can");
+        assert!(error.to_string().contains("cannot be read"), "{error}");
+    }
+    probed.victim.order("throw 100");
     probed.end();
 }
 

@@ -151,3 +151,33 @@ fn functions_of_programs_whose_unwinder_is_not_found_are_probed_at_entry_only() 
     assert!(detach(&target).expect("detached").was_attached);
     victim.must_be_right();
 }
+
+#[test]
+fn other_unwinders_are_not_told() {
+    let Some(image) = support::image() else {
+        return;
+    };
+    let image = Image::parse(&image).expect("image");
+    let library = "/usr/lib/x86_64-linux-gnu/libunwind.so.8";
+    if !std::path::Path::new(library).exists() {
+        println!("skipped: no {library}");
+        return;
+    }
+    let flags = ["-O2", "-pthread", "-Wl,--no-as-needed", library];
+    let Some(path) = compile_by("g++", "throws.cc", &flags) else {
+        return;
+    };
+    let module = Module::open(&path).expect("module");
+    let mut victim = Victim::start(&path, &[]);
+    let target = Target::open(victim.pid()).expect("target");
+    let counters = Counters::new();
+    let mut stopped = target.stop().expect("stopped");
+    let mut hooking = Hooking::attach(&mut stopped, &image).expect("attached");
+    let error = on_return(&mut hooking, &mut stopped, &module, "between", &counters);
+    let error = error.expect_err("refused");
+    assert!(error.to_string().contains("libunwind"), "{error}");
+    drop(stopped);
+    victim.order("throw 100");
+    assert!(detach(&target).expect("detached").was_attached);
+    victim.must_be_right();
+}
