@@ -328,6 +328,37 @@ mod tests {
     }
 
     #[test]
+    fn tasks_of_control_groups_are_for_those_who_may_wait() {
+        let tasks = by_name("bpf_iter_css_task_new").unwrap();
+        let caller = |prog_type, attach_type, sleepable| Caller {
+            prog_type,
+            attach_type,
+            sleepable,
+            target: None,
+        };
+        let tracing = ProgType::Tracing;
+        for (caller, offered) in [
+            (caller(ProgType::Lsm, None, false), true),
+            (caller(tracing, Some(AttachType::TRACE_ITER), false), true),
+            (caller(tracing, Some(AttachType::TRACE_FENTRY), true), true),
+            (
+                caller(tracing, Some(AttachType::TRACE_FENTRY), false),
+                false,
+            ),
+            (caller(ProgType::Xdp, None, false), false),
+            (caller(ProgType::SchedCls, None, false), false),
+            (caller(ProgType::Syscall, None, true), true),
+        ] {
+            assert_eq!(tasks.available(&caller), offered, "{caller:?}");
+        }
+        let congestion = by_name("tcp_slow_start").unwrap();
+        let mut of = caller(ProgType::StructOps, None, false);
+        assert!(!congestion.available(&of));
+        of.target = Some("tcp_congestion_ops");
+        assert!(congestion.available(&of));
+    }
+
+    #[test]
     fn iterators_come_first() {
         for proto in KFUNCS {
             let has = matches!(proto.args.first(), Some(KfuncArg::Iterator(_)));

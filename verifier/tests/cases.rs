@@ -324,3 +324,8 @@ fn functions_may_return_where_no_exit_is() {
 fn dynptrs_and_slices_are_used_while_they_are_valid() {
     check(include_str!("cases/dynptrs.txt"), 30);
 }
+
+#[test]
+fn objects_are_owned_by_one_and_collections_are_locked() {
+    check(include_str!("cases/collections.txt"), 40);
+}
