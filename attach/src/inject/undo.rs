@@ -29,7 +29,7 @@ pub struct Detached {
     /// Functions whose code somebody else has changed or unloaded since; not touched.
     pub foreign: Vec<u64>,
     /// Threads are still in our code, or will come back to it. It stays mapped, does nothing but
-    /// let them out, and is removed by the next detach.
+    /// let them, and their exceptions, out, and is removed by the next detach.
     pub code_left: bool,
     /// The process has confined itself since by a seccomp filter, so that nothing can be unmapped.
     /// What is mapped does nothing.

@@ -33,8 +33,10 @@ struct Loaded {
     path: PathBuf,
     /// `None`: it cannot be read, so nothing is known.
     unwinder: Option<Unwinder>,
-    /// The file, if one of its functions is to be hooked.
+    /// The file, if some of its functions are to be hooked.
     module: Option<Module>,
+    /// These functions, by their offsets.
+    questions: Vec<(Question, u64)>,
 }
 
 /// A function that an unwinder asks.
@@ -59,6 +61,7 @@ impl Loaded {
             path: mapping.name.clone(),
             unwinder: None,
             module: None,
+            questions: Vec::new(),
         };
         let ways = [
             maps.path_from_outside(&mapping.name),
@@ -80,21 +83,18 @@ impl Loaded {
         loaded.unwinder = Unwinder::of(&file).ok();
         if let Some(unwinder) = loaded.unwinder
             && (unwinder.finds_frames || unwinder.finds_objects)
+            && !unwinder.foreign
             && let Ok(module) = Module::open(&path)
         {
             for question in [Question::FindFde, Question::FindObject] {
                 if let Some(offset) = question.offset(&module) {
                     module.prepare(offset);
+                    loaded.questions.push((question, offset));
                 }
             }
             loaded.module = Some(module);
         }
         loaded
-    }
-
-    /// Whether the file's own unwinder is libgcc's.
-    fn is_known(&self) -> bool {
-        self.unwinder.is_some_and(|u| !u.foreign)
     }
 }
 
@@ -123,23 +123,17 @@ impl Unwinders {
     fn asked(&self, maps: &Maps) -> Vec<Asked> {
         let mut asked = Vec::new();
         for (file, loaded) in &self.files {
-            let Some(module) = loaded.module.as_ref().filter(|_| loaded.is_known()) else {
+            let Some(module) = &loaded.module else {
                 continue;
             };
-            for question in [Question::FindFde, Question::FindObject] {
-                let Some(offset) = question.offset(module) else {
-                    continue;
-                };
-                asked.extend(
-                    maps.code_addresses(module.id(), offset)
-                        .into_iter()
-                        .map(|address| Asked {
-                            file: *file,
-                            question,
-                            offset,
-                            address,
-                        }),
-                );
+            for (question, offset) in loaded.questions.iter().copied() {
+                let addresses = maps.code_addresses(module.id(), offset);
+                asked.extend(addresses.into_iter().map(|address| Asked {
+                    file: *file,
+                    question,
+                    offset,
+                    address,
+                }));
             }
         }
         asked.sort_by_key(|asked| asked.address);

@@ -31,8 +31,9 @@
 //!   claimed: that thread's probes are counted as missed from then on. A garbage collector that
 //!   scans stacks from a signal handler must use an alternate stack.
 //! - Between entry and return of a function with return programs, its return address on the
-//!   stack is a trampoline's. As with the kernel's uretprobes, an exception that is thrown through
-//!   such a frame cannot be unwound, and backtraces end there.
+//!   stack is a trampoline's. Unwinders of libgcc are told what it stands for (`unwind`); for others,
+//!   as with the kernel's uretprobes, an exception that is thrown through such a frame cannot be
+//!   unwound, and backtraces end there.
 //! - A forked child goes on with its own copy of the state and the same maps and switches. In a
 //!   child, slots of threads that ran a program at the moment of the fork stay claimed.
 //! - Threads that share an FS base (`CLONE_VM` without `CLONE_SETTLS`) share a slot: one runs

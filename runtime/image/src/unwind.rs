@@ -143,40 +143,39 @@ global_asm!(
     ".byte 0x08, {window_shift_left}, 0x24, 0x0e",
     ".quad {state} + {returns}",
     ".byte 0x22",
-    // lit16: i, as many rounds over the window as it has entries; pick 2, deref: A, what the
-    // stack slot holds
-    ".byte 0x40, 0x15, 2, 0x06",
-    // Each round with the stack: S, window, i, A.
+    // lit4: i, as many passes over the window as it has entries; pick 2, deref: A, what the stack
+    // slot holds
+    ".byte 0x34, 0x15, 2, 0x06",
+    // Each pass with the stack: S, window, i, A, and A from here on once more (dup).
     "21:",
-    // swap, lit1, minus, swap
-    ".byte 0x16, 0x31, 0x1c, 0x16",
-    // over, lit3, and, lit4, shl, pick 3, plus: the entry
-    ".byte 0x14, 0x33, 0x1a, 0x34, 0x24, 0x15, 3, 0x22",
-    // dup, deref: its key; is it in use and of this stack slot?
-    ".byte 0x12, 0x06",
-    // dup, pick 6, xor, lit16, shl, const4u, ne, bra
-    ".byte 0x12, 0x15, 6, 0x27, 0x40, 0x24, 0x0c",
+    ".byte 0x12",
+    ".irp offset, 0, 16, 32, 48",
+    // pick 3, plus_uconst, deref: the key of an entry; is it in use and of this stack slot?
+    ".byte 0x15, 3, 0x23, \\offset, 0x06",
+    // pick 5, xor, lit16, shl, const4u, ne, bra
+    ".byte 0x15, 5, 0x27, 0x40, 0x24, 0x0c",
     ".long {live} << 16",
     ".byte 0x2e, 0x28",
     ".short 22f - . - 2",
-    // const1u, shr, lit6, shl, const8u, plus, deref: the return point of its hook
-    ".byte 0x08, 48, 0x25, 0x36, 0x24, 0x0e",
+    // pick 3, plus_uconst, deref, const1u, shr, lit6, shl, const8u, plus, deref: the return point of
+    // its hook
+    ".byte 0x15, 3, 0x23, \\offset, 0x06, 0x08, 48, 0x25, 0x36, 0x24, 0x0e",
     ".quad {state} + {hooks} + {return_point}",
     ".byte 0x22, 0x06",
-    // pick 2, ne, bra: is that A?
-    ".byte 0x15, 2, 0x2e, 0x28",
-    ".short 23f - . - 2",
-    // lit8, plus, deref, swap, drop: A becomes what the entry has
-    ".byte 0x38, 0x22, 0x06, 0x16, 0x13",
-    // skip
-    ".byte 0x2f",
+    // over, ne, bra: is that A?
+    ".byte 0x14, 0x2e, 0x28",
+    ".short 22f - . - 2",
+    // drop, pick 2, plus_uconst, deref: A becomes what the entry has
+    ".byte 0x13, 0x15, 2, 0x23, \\offset + 8, 0x06",
+    "22:",
+    ".endr",
+    // swap, over, eq, bra: all is done if A is what it was
+    ".byte 0x16, 0x14, 0x29, 0x28",
     ".short 24f - . - 2",
-    // drop the key, drop the entry
-    "22: .byte 0x13",
-    "23: .byte 0x13",
-    // over, lit0, ne, bra: the next round
-    "24: .byte 0x14, 0x30, 0x2e, 0x28",
+    // swap, lit1, minus, swap, over, bra: the next pass, for A may be another hook's return point
+    ".byte 0x16, 0x31, 0x1c, 0x16, 0x14, 0x28",
     ".short 21b - . - 2",
+    "24:",
     // pick 3, deref, over, eq, bra: unknown return points end the stack
     ".byte 0x15, 3, 0x06, 0x14, 0x29, 0x28",
     ".short 25f - . - 2",
