@@ -146,9 +146,10 @@ global_asm!(
     // lit4: i, as many passes over the window as it has entries; pick 2, deref: A, what the stack
     // slot holds
     ".byte 0x34, 0x15, 2, 0x06",
-    // Each pass with the stack: S, window, i, A, and A from here on once more (dup).
+    // Each pass with the stack: S, window, i, A, and from here on (lit0, swap) how many entries of
+    // this stack slot there are before A.
     "21:",
-    ".byte 0x12",
+    ".byte 0x30, 0x16",
     ".irp offset, 0, 16, 32, 48",
     // pick 3, plus_uconst, deref: the key of an entry; is it in use and of this stack slot?
     ".byte 0x15, 3, 0x23, \\offset, 0x06",
@@ -157,6 +158,8 @@ global_asm!(
     ".long {live} << 16",
     ".byte 0x2e, 0x28",
     ".short 22f - . - 2",
+    // swap, lit1, plus, swap: it is counted
+    ".byte 0x16, 0x31, 0x22, 0x16",
     // pick 3, plus_uconst, deref, const1u, shr, lit6, shl, const8u, plus, deref: the return point of
     // its hook
     ".byte 0x15, 3, 0x23, \\offset, 0x06, 0x08, 48, 0x25, 0x36, 0x24, 0x0e",
@@ -169,8 +172,8 @@ global_asm!(
     ".byte 0x13, 0x15, 2, 0x23, \\offset + 8, 0x06",
     "22:",
     ".endr",
-    // swap, over, eq, bra: all is done if A is what it was
-    ".byte 0x16, 0x14, 0x29, 0x28",
+    // swap, lit2, lt, bra: all is done unless there are several
+    ".byte 0x16, 0x32, 0x2d, 0x28",
     ".short 24f - . - 2",
     // swap, lit1, minus, swap, over, bra: the next pass, for A may be another hook's return point
     ".byte 0x16, 0x31, 0x1c, 0x16, 0x14, 0x28",
