@@ -69,6 +69,8 @@ pub enum ArgType {
     /// As [`Self::SockCommon`], or one typed by BTF.
     #[doc(alias = "ARG_PTR_TO_BTF_ID_SOCK_COMMON")]
     AnySock,
+    /// As [`Self::AnySock`], or null.
+    AnySockOrNull,
     /// A full socket, or null.
     SocketOrNull,
     /// A socket that a helper found, which is given back.

@@ -22,6 +22,18 @@ pub enum Walked {
     },
 }
 
+/// What the address of a function or variable of the kernel's leads to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[doc(alias = "BPF_PSEUDO_BTF_ID")]
+pub enum KernelSymbol {
+    /// A function: nothing may be read.
+    Function,
+    /// A variable of so many bytes, which is no structure.
+    Memory(u32),
+    /// A variable that is the structure with the number.
+    Structure(u32),
+}
+
 /// The structures of a kernel. Reads through pointers to them that fault give 0, so that a structure which
 /// is not what its pointer says is no danger; writes are never allowed.
 pub trait KernelTypes: fmt::Debug + Send + Sync {
@@ -40,6 +52,13 @@ pub trait KernelTypes: fmt::Debug + Send + Sync {
     /// members of what has no name belong to what that is in.
     fn member(&self, structure: &str, path: &[&str]) -> Option<(u32, u32)> {
         let _ = (structure, path);
+        None
+    }
+
+    /// What the function or variable with the number is. `None` for variables of each CPU's own, and if
+    /// it is neither.
+    fn symbol(&self, id: u32) -> Option<KernelSymbol> {
+        let _ = id;
         None
     }
 

@@ -124,8 +124,20 @@ pub enum KfuncArg {
     Ctx,
     /// A packet: the context, or a `sk_buff`.
     Packet,
-    /// A map.
+    /// A map, or a `bpf_map` that is valid as long as the program runs.
     Map,
+    /// Memory that is read, whose size is the next argument.
+    MemRead,
+    /// Memory that is written, whose size is the next argument.
+    MemWrite,
+    /// Memory of so many bytes that is written.
+    FixedMemWrite(u32),
+    /// Size of the memory before.
+    Size,
+    /// A dynptr that was made, or null.
+    DynptrOrNull,
+    /// Number, known at verification, of one of the kernel's structures, or 0 for memory without type.
+    KernelType,
     /// Memory or null, whose size is the next argument.
     MemOrNull,
     /// Size of the memory before, known at verification: also that of the result.
@@ -176,6 +188,10 @@ pub enum KfuncRet {
     Node,
     /// A node in the list or tree in the first argument, usable while its lock is held, or null.
     Member,
+    /// The address in the first argument as one of the structure in the second, which may be anything.
+    Cast,
+    /// The kernel's own of the context in the first argument.
+    KernelContext,
     /// The memory of the dynptr in the first argument, or the buffer that was given, or null; whether
     /// programs may write it.
     Slice(bool),
@@ -228,6 +244,12 @@ pub enum Offer {
     PacketsAndTracing,
     /// Implementations of TCP's congestion control (`tcp_congestion_ops`).
     Congestion,
+    /// Iterators.
+    Iterators,
+    /// Traffic control and XDP.
+    Traffic,
+    /// System call programs.
+    Syscall,
     /// Iterators, security hooks, and whatever may sleep.
     CssTask,
 }
@@ -247,6 +269,8 @@ pub struct KfuncProto {
     pub offer: Offer,
     /// Only within an RCU read-side section; programs that cannot sleep are always in one.
     pub under_rcu: bool,
+    /// May sleep.
+    pub sleeps: bool,
 }
 
 /// The function with the name.
@@ -289,6 +313,16 @@ impl KfuncProto {
             Offer::Congestion => {
                 prog_type == ProgType::StructOps && caller.target == Some("tcp_congestion_ops")
             }
+            Offer::Iterators => {
+                prog_type == ProgType::Tracing && caller.attach_type == Some(AttachType::TRACE_ITER)
+            }
+            Offer::Traffic => {
+                matches!(
+                    prog_type,
+                    ProgType::SchedCls | ProgType::SchedAct | ProgType::Xdp
+                )
+            }
+            Offer::Syscall => prog_type == ProgType::Syscall,
             // `check_css_task_iter_allowlist`.
             Offer::CssTask => match prog_type {
                 ProgType::Lsm => true,

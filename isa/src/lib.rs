@@ -46,7 +46,7 @@ pub use insn::Insn;
 pub use instruction::{
     AluOp, AtomicOp, ByteOrderOp, CallTarget, Cond, Imm64, Instruction, Operand, Size, Width,
 };
-pub use kernel_types::{KernelTypes, Walked};
+pub use kernel_types::{KernelSymbol, KernelTypes, Walked};
 pub use map::{GraphNode, LocalStruct, MapDef, MapField, MapFieldKind};
 pub use prog_type::{AttachType, ProgType};
 pub use program::{LineInfo, Program, Subprogram};

@@ -192,7 +192,11 @@ fn object(
     let nullable = match place {
         Place::Tracepoint if tracepoint::may_be_error(target, index) => return HookArg::Address,
         Place::Tracepoint => tracepoint::may_be_null(target, index),
-        Place::Iterator => index > 0,
+        // The map that is iterated over is there; what an iterator gives is null at its end.
+        Place::Iterator => {
+            let is_map = kernel.name(to).is_ok_and(|name| name == "bpf_map");
+            index > 0 && !(is_map && target != "bpf_map")
+        }
         _ => false,
     };
     HookArg::Object {

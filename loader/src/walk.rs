@@ -4,7 +4,7 @@
 //! member that the read touches.
 
 use bpftime_isa::Program;
-use bpftime_isa::kernel_types::{KernelTypes, Walked};
+use bpftime_isa::kernel_types::{KernelSymbol, KernelTypes, Walked};
 
 use crate::Environment;
 use crate::btf::types::Member;
@@ -95,6 +95,22 @@ impl KernelTypes for Btf {
         Some((offset, u32::try_from(self.size(ty).ok()?).ok()?))
     }
 
+    fn symbol(&self, id: u32) -> Option<KernelSymbol> {
+        let ty = self.ty(id).ok()?;
+        match ty.kind {
+            Kind::Func => Some(KernelSymbol::Function),
+            Kind::Var if !self.is_percpu(id) => {
+                let of = self.resolve(ty.size_or_type).ok()?;
+                if of.kind == Kind::Struct {
+                    return Some(KernelSymbol::Structure(of.id));
+                }
+                let size = self.size(ty.size_or_type).ok()?;
+                u32::try_from(size).ok().map(KernelSymbol::Memory)
+            }
+            _ => None,
+        }
+    }
+
     fn name(&self, type_id: u32) -> Option<String> {
         let ty = self.ty(type_id).ok()?;
         self.string(ty.name).ok().map(str::to_owned)
@@ -102,6 +118,14 @@ impl KernelTypes for Btf {
 }
 
 impl Btf {
+    /// Whether the variable is one of each CPU's own.
+    fn is_percpu(&self, variable: u32) -> bool {
+        let percpu = self.types().find(|ty| {
+            ty.kind == Kind::DataSec && self.name(ty).is_ok_and(|name| name == ".data..percpu")
+        });
+        percpu.is_some_and(|section| section.variables().any(|found| found.ty == variable))
+    }
+
     /// Offset and type of a member of the structure, or of what has no name in it. Depth is bounded.
     fn member_named(&self, ty: u32, name: &str, depth: usize) -> Option<(u32, u32)> {
         let ty = self.resolve(ty).ok().filter(|ty| ty.kind.is_composite())?;
@@ -298,6 +322,10 @@ impl KernelTypes for TargetTypes {
 
     fn member(&self, structure: &str, path: &[&str]) -> Option<(u32, u32)> {
         self.with(|btf| KernelTypes::member(btf, structure, path))
+    }
+
+    fn symbol(&self, id: u32) -> Option<KernelSymbol> {
+        self.with(|btf| KernelTypes::symbol(btf, id))
     }
 
     fn name(&self, type_id: u32) -> Option<String> {

@@ -6,8 +6,8 @@ use bpftime_abi::map_type::create_flags::BPF_F_RDONLY_PROG;
 use bpftime_isa::helper::{self, HelperProto, Unavailable};
 use bpftime_isa::kfunc::{self, KfuncArg, KfuncProto};
 use bpftime_isa::{
-    ArgType, CallTarget, CtxLayout, Instruction, LocalStruct, MapDef, MapField, MapFieldKind,
-    MapType, Object, ProgType, Program, Trust, Walked, context,
+    ArgType, CallTarget, CtxLayout, Instruction, KernelSymbol, LocalStruct, MapDef, MapField,
+    MapFieldKind, MapType, Object, ProgType, Program, Trust, Walked, context,
 };
 
 use crate::Options;
@@ -174,7 +174,7 @@ impl<'a> Env<'a> {
             Object::Kernel(found) => types.and_then(|types| types.structure(found)),
             Object::Typed {
                 type_id,
-                trust: Trust::Trusted | Trust::Argument,
+                trust: Trust::Trusted | Trust::Rcu | Trust::Argument,
             } => Some(type_id),
             _ => None,
         };
@@ -290,6 +290,47 @@ impl<'a> Env<'a> {
         self.pointee(field, trust, hold)
     }
 
+    /// How far what a read from an object gives can be relied upon (`check_ptr_to_btf_access`): an address,
+    /// and whether it is a member that stays valid as long as its structure; and whether only in an
+    /// RCU section.
+    pub(crate) fn walked_trust(&self, state: &State, object: Object, kept: Option<bool>) -> Trust {
+        let from = match object {
+            Object::Typed { trust, .. } => trust,
+            _ => Trust::Trusted,
+        };
+        match (from, kept) {
+            (Trust::Walked, _) => Trust::Walked,
+            (Trust::Argument, _) => Trust::Argument,
+            (Trust::Trusted | Trust::Rcu, Some(false)) => Trust::Trusted,
+            (Trust::Trusted | Trust::Rcu, _) if !self.in_rcu(state) => Trust::Walked,
+            (Trust::Trusted | Trust::Rcu, Some(true)) => Trust::Rcu,
+            // Helpers take it for the sake of programs that are older than the rules.
+            (Trust::Trusted | Trust::Rcu, None) => Trust::Argument,
+        }
+    }
+
+    /// What the address of the kernel's function or variable leads to.
+    pub(crate) fn symbol(&self, id: u32) -> Option<Kind> {
+        let types = self.options.kernel_types.as_deref()?;
+        Some(match types.symbol(id)? {
+            KernelSymbol::Function => Kind::Bytes { size: 0 },
+            KernelSymbol::Memory(size) => Kind::Bytes { size },
+            KernelSymbol::Structure(type_id) => Kind::Object(Object::Typed {
+                type_id,
+                trust: Trust::Argument,
+            }),
+        })
+    }
+
+    /// The kernel's own structure of the context (`bpf_cast_to_kern_ctx`).
+    pub(crate) fn kernel_context(&self) -> Option<&'static str> {
+        match self.layout.name {
+            "__sk_buff" => Some("sk_buff"),
+            "xdp_md" => Some("xdp_buff"),
+            _ => None,
+        }
+    }
+
     /// Whether what RCU keeps is kept: in an RCU section, with a lock held, and wherever the program
     /// cannot sleep (`in_rcu_cs`).
     pub(crate) fn in_rcu(&self, state: &State) -> bool {
@@ -319,6 +360,16 @@ impl<'a> Env<'a> {
                 .map(|_| CallbackKind::Less),
             _ => None,
         }
+    }
+
+    /// Whether the number is that of one of the kernel's structures.
+    pub(crate) fn is_structure(&self, id: u64) -> bool {
+        let types = self.options.kernel_types.as_deref();
+        let id = u32::try_from(id).ok();
+        types.zip(id).is_some_and(|(types, id)| {
+            let name = types.name(id);
+            name.is_some_and(|name| types.contains(id, 0, &name))
+        })
     }
 
     /// Number of the structure in the kernel's types, or one that nothing has.

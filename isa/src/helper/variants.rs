@@ -62,6 +62,9 @@ const BTF_TYPED: &[ProgType] = &[
     ProgType::Syscall,
 ];
 
+/// Types whose programs get sockets that may be null from what they are called with.
+const TRACING: &[ProgType] = &[ProgType::Tracing, ProgType::Lsm, ProgType::Syscall];
+
 /// Types whose context is not a packet that has a class.
 const NOT_CLASSIFYING: &[ProgType] = &[
     ProgType::SocketFilter,
@@ -153,6 +156,27 @@ pub const VARIANTS: &[Variant] = &[
             ],
         ),
         types: &[ProgType::CgroupSock],
+        attach_types: &[],
+    },
+    Variant {
+        proto: taking(
+            "sk_storage_get",
+            &[
+                ArgType::ConstMapPtr,
+                ArgType::AnySockOrNull,
+                ArgType::MapValueOrNull,
+                ArgType::Anything,
+            ],
+        ),
+        types: TRACING,
+        attach_types: &[],
+    },
+    Variant {
+        proto: taking(
+            "sk_storage_delete",
+            &[ArgType::ConstMapPtr, ArgType::AnySockOrNull],
+        ),
+        types: TRACING,
         attach_types: &[],
     },
     Variant {

@@ -2,18 +2,19 @@
 
 use super::IterKind::{Bits, Css, CssTask, Num, Task, TaskVma};
 use super::KfuncArg::{
-    Anything, ConstSize, Ctx, Dynptr, Ignored, Iterator, Less, List, ListNode, LocalType, Map,
-    MemOrNull, NewDynptr, Number, Object, Packet, Plain, Rcu, Refcounted, Released, Struct,
-    StructOrNull, Tree, TreeMember, TreeNode,
+    Anything, ConstSize, Ctx, Dynptr, DynptrOrNull, FixedMemWrite, Ignored, Iterator, KernelType,
+    Less, List, ListNode, LocalType, Map, MemOrNull, MemRead, MemWrite, NewDynptr, Number, Object,
+    Packet, Plain, Rcu, Refcounted, Released, Size, Struct, StructOrNull, Tree, TreeMember,
+    TreeNode,
 };
 use super::{DynptrKind, KfuncEffect, KfuncProto, KfuncRet, Offer};
 
 /// `name(arguments) -> result, effect, who may call it;` with `under_rcu` at the end where it needs an
-/// RCU read-side section.
+/// RCU read-side section, or `sleeps` where it may sleep.
 macro_rules! kfuncs {
     ($($name:ident ($($arg:expr),*) -> $ret:ident $(($what:literal))?, $effect:ident $(($about:ident))?,
         $offer:ident
-        $(, $under_rcu:ident)?;)*) => {
+        $(, $attribute:ident)?;)*) => {
         /// The functions, by name.
         pub static KFUNCS: &[KfuncProto] = &[$(KfuncProto {
             name: stringify!($name),
@@ -21,16 +22,19 @@ macro_rules! kfuncs {
             ret: KfuncRet::$ret $(($what))?,
             effect: KfuncEffect::$effect $((DynptrKind::$about))?,
             offer: Offer::$offer,
-            under_rcu: [false $(, stringify!($under_rcu).len() > 0)?].len() > 1,
+            under_rcu: matches!(stringify!($($attribute)?).as_bytes(), b"under_rcu"),
+            sleeps: matches!(stringify!($($attribute)?).as_bytes(), b"sleeps"),
         }),*];
     };
 }
 
 kfuncs! {
+    bpf_cast_to_kern_ctx(Ctx) -> KernelContext, None, All;
     bpf_cgroup_acquire(Rcu("cgroup")) -> AcquiredOrNull("cgroup"), None, Generic;
     bpf_cgroup_ancestor(Rcu("cgroup"), Number) -> AcquiredOrNull("cgroup"), None, Generic;
     bpf_cgroup_from_id(Number) -> AcquiredOrNull("cgroup"), None, Generic;
     bpf_cgroup_release(Released("cgroup")) -> Void, None, Generic;
+    bpf_copy_from_user_str(MemWrite, Size, Anything, Number) -> Number, None, All, sleeps;
     bpf_cpumask_acquire(Struct("bpf_cpumask")) -> Acquired("bpf_cpumask"), None, Tracing;
     bpf_cpumask_and(Rcu("bpf_cpumask"), Rcu("cpumask"), Rcu("cpumask")) -> Number, None, Tracing;
     bpf_cpumask_any_and_distribute(Rcu("cpumask"), Rcu("cpumask")) -> Number, None, Tracing;
@@ -56,6 +60,11 @@ kfuncs! {
     bpf_cpumask_test_cpu(Number, Rcu("cpumask")) -> Number, None, Tracing;
     bpf_cpumask_weight(Rcu("cpumask")) -> Number, None, Tracing;
     bpf_cpumask_xor(Rcu("bpf_cpumask"), Rcu("cpumask"), Rcu("cpumask")) -> Void, None, Tracing;
+    bpf_crypto_ctx_acquire(Rcu("bpf_crypto_ctx")) -> AcquiredOrNull("bpf_crypto_ctx"), None, Syscall;
+    bpf_crypto_ctx_create(MemRead, Size, FixedMemWrite(4)) -> AcquiredOrNull("bpf_crypto_ctx"), None, Syscall, sleeps;
+    bpf_crypto_ctx_release(Released("bpf_crypto_ctx")) -> Void, None, Syscall;
+    bpf_crypto_decrypt(Rcu("bpf_crypto_ctx"), Dynptr, Dynptr, DynptrOrNull) -> Number, None, Traffic;
+    bpf_crypto_encrypt(Rcu("bpf_crypto_ctx"), Dynptr, Dynptr, DynptrOrNull) -> Number, None, Traffic;
     bpf_dynptr_adjust(Dynptr, Number, Number) -> Number, None, All;
     bpf_dynptr_clone(Dynptr, NewDynptr) -> Number, CloneDynptr, All;
     bpf_dynptr_from_skb(Packet, Number, NewDynptr) -> Number, Dynptr(Skb), PacketsAndTracing;
@@ -102,7 +111,9 @@ kfuncs! {
     bpf_rbtree_root(Tree) -> Member, None, Generic;
     bpf_rcu_read_lock() -> Void, RcuReadLock, All;
     bpf_rcu_read_unlock() -> Void, RcuReadUnlock, All;
+    bpf_rdonly_cast(Anything, KernelType) -> Cast, None, All;
     bpf_refcount_acquire_impl(Refcounted, Ignored) -> Again, None, Generic;
+    bpf_sock_destroy(Struct("sock_common")) -> Number, None, Iterators;
     bpf_task_acquire(Rcu("task_struct")) -> AcquiredOrNull("task_struct"), None, Generic;
     bpf_task_from_pid(Number) -> AcquiredOrNull("task_struct"), None, Generic;
     bpf_task_from_vpid(Number) -> AcquiredOrNull("task_struct"), None, Generic;

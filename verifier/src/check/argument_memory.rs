@@ -71,6 +71,18 @@ pub(super) fn memory_contents(
                 "helper access to the packet is not allowed",
             ))
         }
+        Kind::Stack { .. } => stack_contents(env, state, memory),
+        _ => Ok(()),
+    }
+}
+
+/// What is found in memory of a stack that is read, or overwritten.
+pub(super) fn stack_contents(
+    env: &Env<'_>,
+    state: &State,
+    memory: &MemoryArgument,
+) -> Result<(), Failure> {
+    match memory.pointer.kind {
         Kind::Stack { frame } => {
             let (least, most) = offset_of(memory);
             let at = (stack::SIZE as i64 + least).max(0) as usize;

@@ -109,6 +109,9 @@ pub(super) fn helper(env: &Env<'_>, state: &State, id: u32) -> Result<(), Failur
         check_argument(env, state, proto, reg, argument)?;
     }
     for memory in memory_arguments(env, state, proto)? {
+        if object::readable_by_helper(env, &memory) {
+            continue;
+        }
         in_region(env, state, &memory)?;
         if let Kind::MapValue { map } = memory.pointer.kind {
             map_field::usable_by_helper(env, &memory, map)?;
@@ -254,7 +257,11 @@ fn check_argument(
             _ => Err(refuse(reg, value, "fp")),
         },
         ArgType::SockCommon => object::socket(state, reg),
-        ArgType::AnySock => object::any_socket(env, state, reg),
+        ArgType::AnySockOrNull if value.as_constant() == Some(0) => Ok(()),
+        ArgType::AnySockOrNull if object::is_typed(value) => {
+            object::structure_argument(env, state, reg, "sock_common", true)
+        }
+        ArgType::AnySock | ArgType::AnySockOrNull => object::any_socket(env, state, reg),
         ArgType::StructOrNull(_) if value.as_constant() == Some(0) => Ok(()),
         ArgType::Struct(name) => object::structure_argument(env, state, reg, name, false),
         ArgType::StructOrNull(name) => object::structure_argument(env, state, reg, name, true),
@@ -269,7 +276,7 @@ fn check_argument(
             Ok(())
         }
         ArgType::SocketOrNull => Err(refuse(reg, value, "sock")),
-        ArgType::ReleasedSock => object::released_socket(state, reg),
+        ArgType::ReleasedSock => object::released_socket(env, state, reg),
         ArgType::KptrField => map_field::owned_kptr(env, state, reg).map(drop),
         ArgType::ReleasedKptr if value.as_constant() == Some(0) => Ok(()),
         ArgType::ReleasedKptr => {
@@ -424,6 +431,7 @@ pub(crate) fn memory_arguments(
             | ArgType::ConstStr
             | ArgType::SockCommon
             | ArgType::AnySock
+            | ArgType::AnySockOrNull
             | ArgType::ReleasedSock
             | ArgType::SocketOrNull
             | ArgType::Struct(_)
@@ -476,10 +484,15 @@ fn size_argument(
         ArgType::ConstSizeOrZero => true,
         _ => return Err(unsupported(proto, "memory without a size")),
     };
-    super::initialized(state, *reg)?;
-    let value = state.reg(*reg);
+    size_in(state, *reg, zero_allowed)
+}
+
+/// Bounds of the size in the register.
+pub(super) fn size_in(state: &State, reg: Reg, zero_allowed: bool) -> Result<(u64, u64), Failure> {
+    super::initialized(state, reg)?;
+    let value = state.reg(reg);
     if !value.is_scalar() {
-        return Err(refuse(*reg, value, "scalar"));
+        return Err(refuse(reg, value, "scalar"));
     }
     let number = reg.index();
     let (signed_least, _) = value.number.signed();

@@ -14,6 +14,7 @@ use bpftime_isa::kfunc::{IterKind, KfuncArg, KfuncEffect, KfuncProto, KfuncRet};
 
 use super::Failure;
 use super::call::ARGUMENT_REGS;
+use super::region::MemoryArgument;
 use crate::diagnostic::Code;
 use crate::domain::stack;
 use crate::domain::state::State;
@@ -43,6 +44,14 @@ pub(super) fn callable(env: &Env<'_>, state: &State, id: u32, btf: i16) -> Resul
     }
     sections(env, state, proto)?;
     super::local::callable(state, proto)?;
+    if proto.ret == KfuncRet::KernelContext && env.kernel_context().is_none() {
+        return Err(Failure::new(
+            Code::UnsupportedCall,
+            "a program whose context is a packet",
+            env.program.prog_type.name(),
+            "calling kernel function bpf_cast_to_kern_ctx is not allowed",
+        ));
+    }
     if proto.ret == KfuncRet::Slice(true) && !env.packet_writable() {
         return Err(Failure::new(
             Code::UnsupportedCall,
@@ -73,6 +82,15 @@ fn sections(env: &Env<'_>, state: &State, proto: &KfuncProto) -> Result<(), Fail
             "an RCU read-side section",
             format!(
                 "kernel func {} requires RCU critical section protection",
+                proto.name
+            ),
+        );
+    }
+    if proto.sleeps && (!env.program.may_sleep() || sections.rcu > 0 || sections.preempt > 0) {
+        return refuse(
+            "a program that may sleep, outside of sections where nothing may",
+            format!(
+                "program must be sleepable to call sleepable kfunc {}",
                 proto.name
             ),
         );
@@ -140,6 +158,7 @@ fn check_argument(
         }
         KfuncArg::Ctx | KfuncArg::Packet => refuse("the context"),
         KfuncArg::Map if matches!(value.kind, Kind::Map { .. }) && !value.nullable => Ok(()),
+        KfuncArg::Map if is_trusted(env, value, "bpf_map") => Ok(()),
         KfuncArg::Map => refuse("a map"),
         KfuncArg::StructOrNull(_) if value.as_constant() == Some(0) => Ok(()),
         KfuncArg::Struct(name) | KfuncArg::StructOrNull(name) if is_trusted(env, value, name) => {
@@ -163,7 +182,17 @@ fn check_argument(
             super::dynptr::usable_buffer(env, state, reg, next)
         }
         // With the memory before it.
-        KfuncArg::ConstSize => Ok(()),
+        KfuncArg::ConstSize | KfuncArg::Size => Ok(()),
+        KfuncArg::MemRead | KfuncArg::MemWrite | KfuncArg::FixedMemWrite(_) => {
+            memory_usable(env, state, reg, argument)
+        }
+        KfuncArg::DynptrOrNull if value.as_constant() == Some(0) => Ok(()),
+        KfuncArg::DynptrOrNull => super::dynptr::made(state, reg).map(drop),
+        KfuncArg::KernelType => match value.as_constant() {
+            Some(0) => Ok(()),
+            Some(id) if env.is_structure(id) => Ok(()),
+            _ => refuse("the known number of a structure of the kernel's"),
+        },
         KfuncArg::NewDynptr => super::dynptr::room(state, reg),
         KfuncArg::Dynptr => super::dynptr::made(state, reg).map(drop),
         KfuncArg::Released(name) if is_trusted(env, value, name) && value.reference != 0 => Ok(()),
@@ -207,6 +236,50 @@ fn is_structure(env: &Env<'_>, value: &Value, name: &str, relied: impl Fn(Trust)
         && value
             .constant_offset()
             .is_some_and(|offset| env.contains(object, offset, name))
+}
+
+/// The memory in the register that the function uses.
+pub(crate) fn memory(
+    state: &State,
+    reg: Reg,
+    argument: KfuncArg,
+) -> Result<MemoryArgument, Failure> {
+    let (least, most) = match argument {
+        KfuncArg::FixedMemWrite(size) => (size.into(), size.into()),
+        _ => {
+            let next = ARGUMENT_REGS.get(reg.index()).copied().unwrap_or(reg);
+            super::call::size_in(state, next, true)?
+        }
+    };
+    Ok(MemoryArgument {
+        reg,
+        pointer: *state.reg(reg),
+        extra: 0,
+        least,
+        most,
+        reads: argument == KfuncArg::MemRead,
+        writes: argument != KfuncArg::MemRead,
+    })
+}
+
+fn memory_usable(
+    env: &Env<'_>,
+    state: &State,
+    reg: Reg,
+    argument: KfuncArg,
+) -> Result<(), Failure> {
+    let memory = memory(state, reg, argument)?;
+    super::region::in_region(env, state, &memory)?;
+    match memory.pointer.kind {
+        Kind::MapValue { map } => super::map_field::usable_by_helper(env, &memory, map),
+        Kind::Stack { .. } => super::argument_memory::stack_contents(env, state, &memory),
+        _ => Err(Failure::new(
+            Code::HelperArgument,
+            format!("memory on the stack or in a map's value in {reg}"),
+            memory.pointer.to_string(),
+            "arg type is not supported",
+        )),
+    }
 }
 
 /// Where on a stack an iterator is, or is to be: frame and first byte.

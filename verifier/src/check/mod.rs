@@ -24,7 +24,7 @@ use crate::options::Target;
 
 pub(crate) use call::{ARGUMENT_REGS, map_argument, memory_arguments};
 pub(crate) use dynptr::{buffer as dynptr_buffer, made as dynptr_made, place as dynptr_place};
-pub(crate) use kfunc::{iterator, place as iterator_place};
+pub(crate) use kfunc::{iterator, memory as kfunc_memory, place as iterator_place};
 pub(crate) use local::{root, taken_out};
 pub(crate) use map_field::{lock_of, owned_kptr};
 pub(crate) use region::MemoryArgument;
@@ -276,14 +276,10 @@ fn arithmetic(
         | Kind::Bytes { .. }
         | Kind::Slice { .. }
         | Kind::Record { .. } => true,
-        Kind::Object(
-            Object::FlowKeys
-            | Object::TraceBuffer
-            | Object::IteratorBuffer { .. }
-            | Object::Typed { .. }
-            | Object::Kernel(_),
-        )
+        Kind::Object(Object::FlowKeys | Object::TraceBuffer | Object::IteratorBuffer { .. })
         | Kind::Local { .. } => added.as_constant().is_some(),
+        // What is read there, and what takes it, asks for a known offset.
+        Kind::Object(Object::Typed { .. } | Object::Kernel(_)) => true,
         Kind::Map { .. } => added.as_constant() == Some(0),
         _ => false,
     };
@@ -442,6 +438,7 @@ fn loadable(env: &Env<'_>, value: Imm64) -> Result<(), Failure> {
             format!("descriptor {fd}"),
             format!("fd {fd} is not pointing to valid bpf_map"),
         )),
+        Imm64::BtfId { id, btf_fd: 0 } if env.symbol(id).is_some() => Ok(()),
         Imm64::BtfId { id, .. } => Err(Failure::new(
             Code::UnsupportedInstruction,
             "an immediate that this version supports",

@@ -6,7 +6,7 @@
 //! identity of the resource ([`Value::reference`]), and so do the pointers that casts make of it;
 //! giving the resource back makes all of them unusable at once, on the stack too.
 
-use bpftime_isa::context::Object;
+use bpftime_isa::context::{Object, Trust};
 use bpftime_isa::{CtxFieldKind, Reg};
 
 use super::{Failure, region::MemoryArgument};
@@ -118,6 +118,41 @@ fn object_name(object: Object) -> &'static str {
     }
 }
 
+/// Whether the value is a structure of the kernel's, typed by BTF.
+pub(super) fn is_typed(value: &Value) -> bool {
+    matches!(
+        value.kind,
+        Kind::Object(Object::Typed { .. } | Object::Kernel(_))
+    )
+}
+
+/// Whether a helper may read the bytes of an object: of a structure of the kernel's that is certainly
+/// there, and of what an iterator gives, whose size is compared when the program is attached.
+pub(super) fn readable_by_helper(env: &Env<'_>, argument: &MemoryArgument) -> bool {
+    let pointer = &argument.pointer;
+    let Kind::Object(object) = pointer.kind else {
+        return false;
+    };
+    let offset = argument.offset().as_constant().map(|offset| offset as i64);
+    let (Some(offset), Ok(size)) = (offset, u32::try_from(argument.most)) else {
+        return false;
+    };
+    if argument.writes || pointer.nullable || offset < 0 || offset >= super::MAX_OFFSET {
+        return false;
+    }
+    match object {
+        Object::IteratorBuffer { .. } => true,
+        Object::Typed {
+            trust: Trust::Trusted,
+            ..
+        }
+        | Object::Kernel(_) => {
+            size > 0 && env.gpl_compatible() && env.walk(object, offset, size).is_some()
+        }
+        _ => false,
+    }
+}
+
 /// Whether the value is a socket, of any view.
 fn is_socket(value: &Value) -> bool {
     matches!(
@@ -137,11 +172,10 @@ pub(super) fn socket(state: &State, reg: Reg) -> Result<(), Failure> {
 
 /// Whether the register holds a socket of any kind, or a structure of the kernel's that begins with one.
 pub(super) fn any_socket(env: &Env<'_>, state: &State, reg: Reg) -> Result<(), Failure> {
-    match state.reg(reg).kind {
-        Kind::Object(Object::Typed { .. } | Object::Kernel(_)) => {
-            structure_argument(env, state, reg, "sock_common", false)
-        }
-        _ => socket(state, reg),
+    if is_typed(state.reg(reg)) {
+        structure_argument(env, state, reg, "sock_common", false)
+    } else {
+        socket(state, reg)
     }
 }
 
@@ -167,8 +201,8 @@ pub(super) fn structure_argument(
 }
 
 /// Whether the register holds a socket that was acquired, to be given back.
-pub(super) fn released_socket(state: &State, reg: Reg) -> Result<(), Failure> {
-    socket(state, reg)?;
+pub(super) fn released_socket(env: &Env<'_>, state: &State, reg: Reg) -> Result<(), Failure> {
+    any_socket(env, state, reg)?;
     let value = state.reg(reg);
     if value.reference != 0 {
         return Ok(());

@@ -1,7 +1,7 @@
 //! States carried through blocks: assertions are checked, then the instruction makes of the state what
 //! it makes.
 
-use bpftime_isa::{CallTarget, Instruction};
+use bpftime_isa::{CallTarget, Instruction, Object};
 use petgraph::graph::NodeIndex;
 
 use super::{Engine, Located};
@@ -9,7 +9,7 @@ use crate::assertion::{Assertion, assertions};
 use crate::check::{Failure, check};
 use crate::diagnostic::Code;
 use crate::domain::state::{CallbackKind, State};
-use crate::domain::value::{Hold, Kind};
+use crate::domain::value::Kind;
 use crate::liveness::reads;
 use crate::refine::Refined;
 use crate::structure::Index;
@@ -185,12 +185,11 @@ impl Engine<'_> {
         };
         let pointer = state.reg(*base);
         let kind = match pointer.kind {
+            // An engine may have to guard reads of what may be gone, whatever its type.
+            Kind::Local { .. } | Kind::Object(Object::Typed { .. } | Object::Kernel(_)) => {
+                Kind::Object(Object::Kernel(""))
+            }
             Kind::Ctx | Kind::Object(_) => pointer.kind,
-            // An engine may have to guard reads of what may be gone.
-            Kind::Local { .. } => Kind::Local {
-                type_id: 0,
-                hold: Hold::Owned,
-            },
             _ => Kind::Uninit,
         };
         let seen = self.accessed.get_mut(index as usize)?;

@@ -163,7 +163,7 @@ fn never_null(value: &Value) -> bool {
     let unsure = matches!(
         value.kind,
         Kind::Object(Object::Typed {
-            trust: Trust::Argument | Trust::Walked,
+            trust: Trust::Rcu | Trust::Argument | Trust::Walked,
             ..
         }) | Kind::Local {
             hold: Hold::Stale,

@@ -37,7 +37,17 @@ pub(super) fn helper(
         RetType::Integer => Value::scalar(result_range(state, proto)),
         RetType::MapValueOrNull => looked_up(env, notes, state, slot, map),
         RetType::MapValue => match map {
-            Some(map) => Value::pointer(Kind::MapValue { map }),
+            Some(map) => {
+                let kind = Kind::MapValue { map };
+                Value {
+                    id: if env.holds_lock(kind) {
+                        notes.fresh_id()
+                    } else {
+                        0
+                    },
+                    ..Value::pointer(kind)
+                }
+            }
             None => Value::any(),
         },
         RetType::RingBufMemOrNull => record(notes, state, slot, &proto.args),

@@ -5,7 +5,7 @@ use bpftime_isa::context::{Object, Trust};
 use bpftime_isa::kfunc::{Element, IterKind, KfuncArg, KfuncEffect, KfuncProto, KfuncRet};
 
 use super::{Notes, call::acquired};
-use crate::check::{ARGUMENT_REGS, Failure, iterator, iterator_place};
+use crate::check::{ARGUMENT_REGS, Failure, iterator, iterator_place, kfunc_memory};
 use crate::domain::stack;
 use crate::domain::state::{Reference, State};
 use crate::domain::value::{Id, Kind, Value};
@@ -55,6 +55,15 @@ pub(crate) fn kfunc(
         (KfuncEffect::Throw, _) => return Ok(Vec::new()),
         _ => {}
     }
+    for (reg, argument) in ARGUMENT_REGS.into_iter().zip(proto.args) {
+        if matches!(
+            argument,
+            KfuncArg::MemRead | KfuncArg::MemWrite | KfuncArg::FixedMemWrite(_)
+        ) {
+            let memory = kfunc_memory(&state, reg, *argument)?;
+            super::memory::helper_writes(env, notes, &mut state, &memory);
+        }
+    }
     let object = super::local::result(env, notes, &mut state, slot, proto.ret)?;
     super::local::given_away(env, &mut state, proto);
     let released = ARGUMENT_REGS
@@ -75,6 +84,17 @@ pub(crate) fn kfunc(
         KfuncRet::Object | KfuncRet::Again | KfuncRet::Node | KfuncRet::Member => {
             object.unwrap_or(Value::uninit())
         }
+        KfuncRet::Cast => {
+            let type_id = state.reg(Reg::R2).as_constant();
+            Value::pointer(Kind::Object(Object::Typed {
+                type_id: type_id.map_or(u32::MAX, |id| id as u32),
+                trust: Trust::Walked,
+            }))
+        }
+        KfuncRet::KernelContext => match env.kernel_context() {
+            Some(name) => Value::pointer(structure(name)),
+            None => Value::any(),
+        },
         KfuncRet::Slice(writable) => {
             super::dynptr::buffered_slice(env, notes, &mut state, writable)?
         }

@@ -132,30 +132,18 @@ fn loaded(
                 .as_constant()
                 .and_then(|at| env.walk(object, at as i64, size.bytes()));
             match walked {
-                // It may be null, and need not be valid; reads through it that fault give 0.
+                // Reads through what need not be valid give 0 if they fault.
                 Some(Walked::Object(type_id)) => Value::pointer(Kind::Object(Object::Typed {
                     type_id,
-                    trust: Trust::Walked,
+                    trust: env.walked_trust(state, object, None),
                 })),
                 Some(Walked::Kept {
                     type_id,
                     nullable,
                     rcu,
                 }) => {
-                    let trust = match object {
-                        Object::Typed {
-                            trust: Trust::Walked,
-                            ..
-                        } => Trust::Walked,
-                        _ if rcu && env.program.may_sleep() => Trust::Walked,
-                        Object::Typed {
-                            trust: Trust::Argument,
-                            ..
-                        } => Trust::Argument,
-                        _ if rcu => Trust::Argument,
-                        _ => Trust::Trusted,
-                    };
-                    let nullable = nullable && trust != Trust::Walked;
+                    let trust = env.walked_trust(state, object, Some(rcu));
+                    let nullable = nullable && matches!(trust, Trust::Trusted | Trust::Rcu);
                     Value {
                         nullable,
                         id: if nullable { notes.fresh_id() } else { 0 },

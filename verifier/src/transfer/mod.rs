@@ -133,6 +133,7 @@ fn load_imm(env: &Env<'_>, notes: &mut Notes, value: Imm64, slot: u32) -> Value 
         Imm64::Func { delta } => Value::pointer(Kind::Func {
             entry: slot.wrapping_add(1).wrapping_add_signed(delta),
         }),
-        Imm64::MapFd(_) | Imm64::MapFdValue { .. } | Imm64::BtfId { .. } => Value::any(),
+        Imm64::BtfId { id, .. } => env.symbol(id).map_or(Value::any(), Value::pointer),
+        Imm64::MapFd(_) | Imm64::MapFdValue { .. } => Value::any(),
     }
 }

@@ -140,6 +140,7 @@ impl Argument {
             ArgType::ConstStr => Err(ArgumentProblem::Unsupported("a constant string")),
             ArgType::SockCommon
             | ArgType::AnySock
+            | ArgType::AnySockOrNull
             | ArgType::SocketOrNull
             | ArgType::ReleasedSock => Err(ArgumentProblem::Unsupported("a socket")),
             ArgType::KptrField | ArgType::ReleasedKptr => Err(ArgumentProblem::Unsupported(

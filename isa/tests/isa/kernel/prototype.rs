@@ -67,6 +67,7 @@ fn can_be_called(proto: &HelperProto) -> bool {
                 | ArgType::StackOrNull
                 | ArgType::SockCommon
                 | ArgType::AnySock
+                | ArgType::AnySockOrNull
                 | ArgType::ReleasedSock
                 | ArgType::SpinLock
                 | ArgType::Timer
