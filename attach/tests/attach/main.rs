@@ -8,6 +8,7 @@
 //! - [`hostile`]: processes that write into what they share with us
 //! - [`unwinding`]: return probes that are refused because of unwinders and stacks that move
 //! - [`exceptions`]: exceptions, cancellations and backtraces pass functions whose return is probed
+//! - [`unwinders`]: unwinders are told of return points as long as there are any
 //! - [`elf`]: symbols as other tools see them
 //! - [`support`], [`hooking`]: victims and programs
 #![expect(clippy::print_stdout, reason = "tests say why they skip")]
@@ -22,4 +23,5 @@ mod special;
 mod startup;
 mod stopping;
 mod support;
+mod unwinders;
 mod unwinding;

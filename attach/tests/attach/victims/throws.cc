@@ -7,6 +7,7 @@
 #include <execinfo.h>
 #include <pthread.h>
 #include <string>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define NOINLINE extern "C" __attribute__((noinline, noclone))
@@ -237,6 +238,32 @@ static void order_cancel(long n)
 	}
 }
 
+static int gate[2];
+static pid_t child = -1;
+
+// Forks a child that waits for "reap" and then throws; N is what it is to do.
+static void order_fork(long n)
+{
+	if (pipe(gate))
+		abort();
+	child = fork();
+	if (child == 0) {
+		char byte;
+		check(read(gate[0], &byte, 1) == 1);
+		order_throw(n);
+		order_nested(n);
+		_exit(failures != 0);
+	}
+}
+
+static void order_reap(long)
+{
+	int status = -1;
+	check(write(gate[1], "g", 1) == 1);
+	check(waitpid(child, &status, 0) == child);
+	check(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 // Throws until it is told otherwise.
 static volatile bool over;
 
@@ -257,6 +284,7 @@ static void carry_out(const char *order, long n)
 	} orders[] = {
 		{"throw", order_throw},	  {"nested", order_nested}, {"threads", order_threads},
 		{"sort", order_sort},	  {"trace", order_trace},   {"cancel", order_cancel},
+		{"fork", order_fork},	  {"reap", order_reap},
 		{"busy", [](long) { pthread_create(&busy, nullptr, thrower_thread, nullptr); }},
 		{"idle", [](long) { over = true; pthread_join(busy, nullptr); }},
 	};
