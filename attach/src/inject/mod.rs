@@ -11,6 +11,7 @@ mod image;
 mod inside;
 mod mappings;
 mod programs;
+mod removal;
 mod returns;
 mod site;
 mod undo;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bpftime_abi::target::{HOOK_UNWIND, HookState, Phase};
 
 use super::control::{ControlMemory, JournalHook};
-use super::hooks::revert;
 use super::inside;
+use super::removal::revert;
 use super::returns::Returns;
 use crate::error::{Error, Result};
 use crate::memfd::NAME_PREFIX;

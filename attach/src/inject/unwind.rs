@@ -12,7 +12,8 @@ use std::path::PathBuf;
 use bpftime_abi::target::{HOOK_UNWIND, HookState};
 
 use super::control::JournalHook;
-use super::hooks::{Hook, TRAMPOLINE_LEN, revert};
+use super::hooks::{Hook, TRAMPOLINE_LEN};
+use super::removal::revert;
 use super::site::{self, Module};
 use super::{Injection, inside};
 use crate::elf::{FIND_FDE, FIND_OBJECT, Unwinder};
@@ -245,7 +246,10 @@ impl Injection {
             ours.iter().any(|range| range.contains(&to))
         });
         if leads_to_ours {
-            return Err(refuse("an earlier attachment is still in it".into()));
+            return Err(refuse(
+                "what an earlier attachment left there is still in use; detach and try again"
+                    .into(),
+            ));
         }
         let index = self
             .free_index()

@@ -170,7 +170,20 @@ fn role_of_an_injector() {
     let mut unwinders = Unwinders::default();
     unwinders.look(&target.maps().expect("maps"));
     println!("injecting");
-    while let Ok(_) | Err(Error::Gone { .. }) = cycle(&target, &image, &module, &mut unwinders) {}
+    loop {
+        match cycle(&target, &image, &module, &mut unwinders) {
+            Ok(_) => {}
+            // The one that was killed before has left something that a thread is in.
+            Err(Error::MayUnwind { unwinder, .. }) => {
+                assert!(unwinder.contains("earlier attachment"), "{unwinder}");
+                detach(&target).expect("detached");
+            }
+            Err(error) => {
+                assert!(error.is_gone(), "{error}");
+                return;
+            }
+        }
+    }
 }
 
 #[test]
