@@ -320,3 +320,39 @@ fn cancelled_threads_clean_up_after_probed_returns() {
         probed.end();
     }
 }
+
+/// For a program in C, libc loads the unwinder when it is first needed.
+#[test]
+fn cancelled_threads_of_c_programs_clean_up() {
+    if support::image().is_none() {
+        return;
+    }
+    for (compiler, flags) in [
+        ("gcc", &["-O2", "-pthread"][..]),
+        ("gcc", &["-O2", "-pthread", "-fexceptions"]),
+        ("gcc", &["-O2", "-pthread", "-static"]),
+        ("musl-gcc", &["-O2", "-pthread", "-static"]),
+    ] {
+        let Some(path) = compile_by(compiler, "cancels.c", flags) else {
+            continue;
+        };
+        let functions = ["waits", "inner", "outer"];
+        let Some(mut probed) = Probed::attach(&path, &[], &functions) else {
+            return;
+        };
+        let maps = probed.target.maps().expect("maps");
+        let libc = maps
+            .iter()
+            .find(|m| m.execute && m.name.to_string_lossy().contains("/libc.so"));
+        if let Some(libc) = libc {
+            let libc = Module::open(&libc.name).expect("libc");
+            let mut stopped = probed.target.stop().expect("stopped");
+            let counters = Counters::new();
+            let hooking = &mut probed.hooking;
+            on_return(hooking, &mut stopped, &libc, "read", &counters).expect("read");
+        }
+        probed.victim.order("cancel 100");
+        assert_eq!(probed.returns(), [0, 0, 0], "{compiler} {flags:?}");
+        probed.end();
+    }
+}
