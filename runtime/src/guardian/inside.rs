@@ -5,7 +5,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use bpftime_abi::target::{CONTROL_MAGIC, CONTROL_NAME};
-use bpftime_attach::inject::{Image, InjectOptions, Injection, Link, LinkSpec, Module, Unwinders, When};
+use bpftime_attach::inject::{
+    Image, InjectOptions, Injection, Link, LinkSpec, Module, Unwinders, When,
+};
 use bpftime_attach::{Error, FileId, Maps, Stopped, Target};
 
 use super::objects::Objects;
