@@ -44,6 +44,31 @@ pub struct Subprogram {
     pub name: String,
     /// Global (`BTF_FUNC_GLOBAL`): the kernel verifies it by its prototype alone.
     pub global: bool,
+    /// What its type says of its arguments and its result, if it is global and that can be said.
+    pub contract: Option<Contract>,
+}
+
+/// What a global function is called with, by its type alone. It gives a number.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Contract {
+    /// Arguments, at most five.
+    pub arguments: Vec<ContractArg>,
+}
+
+/// An argument of a global function.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ContractArg {
+    /// Any number.
+    Number,
+    /// The program's context.
+    Context,
+    /// The address of so many bytes that may be read and written.
+    Memory {
+        /// Bytes of what the pointer's type says that it points to.
+        size: u32,
+        /// It may be null instead (without `__arg_nonnull`).
+        nullable: bool,
+    },
 }
 
 /// Where a slot comes from.

@@ -1,9 +1,10 @@
 //! Executable sections: their slots, functions and what BTF says about them.
 
-use bpftime_isa::Insn;
+use bpftime_isa::{Contract, Insn};
 
 use crate::btf::ext::BtfExt;
 use crate::btf::{Btf, Kind};
+use crate::contract::{Tags, contract};
 use crate::core_relo::{self, CoreError, Fuel};
 use crate::elf::{Elf, Section, Symbol, SymbolKind};
 use crate::environment::Environment;
@@ -32,6 +33,8 @@ pub(crate) struct Function<'a> {
     pub(crate) local: bool,
     /// Verified by its prototype alone: not static, not hidden.
     pub(crate) global: bool,
+    /// What its type says of its arguments and its result.
+    pub(crate) contract: Option<Contract>,
 }
 
 /// A record of `.BTF.ext`; names are offsets of strings.
@@ -141,6 +144,7 @@ fn functions<'a>(
             len: (size / unit) as usize,
             local: symbol.local && typed,
             global: !symbol.local && symbol.visible,
+            contract: None,
         });
     }
     Ok(functions)
@@ -178,6 +182,7 @@ pub(crate) fn apply_btf_ext(
         code.lines.sort_by_key(|line| line.slot);
         code.lines.dedup_by_key(|line| line.slot);
     }
+    let mut tags = None;
     for group in ext.functions {
         let Some(code) = code.iter_mut().find(|code| code.name == group.section) else {
             continue;
@@ -193,6 +198,8 @@ pub(crate) fn apply_btf_ext(
             {
                 // `vlen` of a function is its linkage: 0 static, 1 global.
                 function.global &= ty.vlen == 1;
+                let tags = tags.get_or_insert_with(|| Tags::of(btf));
+                function.contract = contract(btf, tags, &ty);
             }
         }
     }

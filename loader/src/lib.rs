@@ -17,6 +17,7 @@
 //! - `map_fields`: parts of map values that belong to the kernel
 //! - `externs`, [`kernel_config`]: symbols that the kernel provides
 //! - `code`: executable sections, functions, source lines
+//! - `contract`: what global functions are called with
 //! - `core_relo`: CO-RE relocations
 //! - `link`: one program with all that it calls
 //! - [`signature`](mod@signature): what programs are called with whose context is typed by BTF
@@ -30,6 +31,7 @@
 
 pub mod btf;
 mod code;
+mod contract;
 mod core_relo;
 mod elf;
 pub mod environment;

@@ -151,6 +151,7 @@ impl Linker<'_> {
                 insn: *base as u32,
                 name: function.name.to_owned(),
                 global: function.global,
+                contract: function.contract.clone().filter(|_| function.global),
             }
         });
         Ok(Linked {

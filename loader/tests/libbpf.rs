@@ -279,3 +279,51 @@ fn words(records: &Value) -> impl Iterator<Item = Vec<u32>> {
 fn short(name: &str) -> &str {
     name.get(..15).unwrap_or(name)
 }
+
+/// What is said of global functions is what their C declarations say.
+mod contracts {
+    use bpftime_isa::{Contract, ContractArg};
+    use bpftime_loader::Object;
+
+    use crate::support::{compile, compilers};
+
+    const NUMBER: ContractArg = ContractArg::Number;
+    const CONTEXT: ContractArg = ContractArg::Context;
+
+    fn memory(size: u32, nullable: bool) -> ContractArg {
+        ContractArg::Memory { size, nullable }
+    }
+
+    #[test]
+    fn contracts_are_what_the_declarations_say() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let contract = |arguments: &[ContractArg]| {
+            Some(Contract {
+                arguments: arguments.to_vec(),
+            })
+        };
+        let wanted = [
+            ("numbers", contract(&[NUMBER; 4])),
+            ("context", contract(&[CONTEXT, memory(16, true)])),
+            ("tagged", contract(&[CONTEXT, memory(16, false)])),
+            ("array", contract(&[memory(24, true), memory(1, true)])),
+            ("nothing", None),
+            // No result, a tag that asks for more than is known here, memory of no size, a static function.
+            ("untold", None),
+            ("anything", None),
+            ("own", None),
+        ];
+        for compiler in compilers() {
+            let object = compile(compiler, "contracts", directory.path());
+            let bytes = std::fs::read(object).expect("an object");
+            let object = Object::parse(&bytes).expect("loads");
+            let program = object.programs().next().expect("a program");
+            for (name, contract) in &wanted {
+                let mut functions = program.subprograms.iter();
+                let function = functions.find(|function| function.name == *name);
+                let function = function.unwrap_or_else(|| panic!("{compiler:?} leaves out {name}"));
+                assert_eq!(function.contract, *contract, "{name}, {compiler:?}");
+            }
+        }
+    }
+}

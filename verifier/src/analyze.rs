@@ -5,6 +5,7 @@ use bpftime_isa::{CallTarget, Decoded, Instruction, MapType, ProgType, Program, 
 
 use crate::cfg::Cfg;
 use crate::check::Failure;
+use crate::contract::{self, Global};
 use crate::diagnostic::Code;
 use crate::domain::state::State;
 use crate::domain::value::{Kind, Value};
@@ -80,7 +81,7 @@ fn analyse(
     program: &Program,
     code: &[Decoded],
     options: &Options,
-    mut refiner: Option<&mut dyn Refiner>,
+    refiner: Option<&mut dyn Refiner>,
 ) -> Result<Facts, Box<Rejection>> {
     let plain = |index: Index, code_of: Code, needed: &str, known: &str, kernel: &str| {
         reject(
@@ -138,94 +139,151 @@ fn analyse(
             },
         ));
     }
-    let kind_of = |insn: &Instruction| env.callback_kind(insn);
-    let cfg = Cfg::new(code, &structure, &kind_of, options.budget.max_inlined).map_err(|_| {
-        plain(
-            0,
-            Code::Complexity,
-            &format!(
-                "at most {} inlined instructions",
-                options.budget.max_inlined
-            ),
-            "subprogram calls multiply to more",
-            "BPF program is too large",
-        )
-    })?;
-    let too_deep = || {
-        plain(
-            0,
-            Code::Complexity,
-            "loops that nest less deeply",
-            "the order of the control-flow graph costs too much",
-            "BPF program is too complex",
-        )
+    let subject = Subject {
+        program,
+        code,
+        env: &env,
+        structure: &structure,
+        globals: &[],
     };
-    let wto = Wto::new(&cfg.graph, cfg.entry).map_err(|_| too_deep())?;
-    let live = live_registers(code, &structure);
-    let (live_stack, first) = live_stack(code, &structure, &program.maps);
-    let mut endings = endings(&env, &cfg, &wto, code, &first);
-    let mut counted = 0;
-    let mut spent = Cost::default();
-    let mut attempts = options.budget.attempts().into_iter();
-    let mut effort = attempts.next().unwrap_or(options.budget.most());
-    let mut asking = false;
-    let engine = loop {
-        let mut engine = Engine::new(
-            &env,
+    let rejection = match subject.analyse(refiner) {
+        Err(rejection) if rejection.code == Code::Complexity => rejection,
+        result => return result,
+    };
+    // Too much work with what each call knows: functions by their contracts, if that is enough.
+    let globals = contract::globals(code, &structure, program);
+    if !globals.iter().any(Option::is_some) {
+        return Err(rejection);
+    }
+    let by_contract = Subject {
+        globals: &globals,
+        ..subject
+    };
+    by_contract.analyse(None).map_err(|_| rejection)
+}
+
+/// A program, and how it is analysed.
+#[derive(Clone, Copy)]
+struct Subject<'a> {
+    program: &'a Program,
+    code: &'a [Decoded],
+    env: &'a Env<'a>,
+    structure: &'a Structure,
+    /// Functions that are judged by their contracts, by number of the function; may be empty.
+    globals: &'a [Option<Global>],
+}
+
+impl Subject<'_> {
+    fn plain(&self, code: Code, needed: &str, known: &str, kernel: &str) -> Box<Rejection> {
+        let failure = Failure::new(code, needed, known, kernel);
+        reject(self.program, self.code, 0, failure)
+    }
+
+    fn graph(&self) -> Result<Cfg, Box<Rejection>> {
+        let kind_of = |insn: &Instruction| self.env.callback_kind(insn);
+        let most = self.env.options.budget.max_inlined;
+        let built = Cfg::new(self.code, self.structure, &kind_of, self.globals, most);
+        let cfg = built.map_err(|_| {
+            self.plain(
+                Code::Complexity,
+                &format!("at most {most} inlined instructions"),
+                "subprogram calls multiply to more",
+                "BPF program is too large",
+            )
+        })?;
+        if !self.globals.is_empty() && stack_depth::too_deep_by_contract(&cfg) {
+            return Err(self.plain(
+                Code::CallDepth,
+                "functions that do not come to call themselves, and few frames",
+                "a chain of calls through global functions and callbacks",
+                "the call stack is too deep",
+            ));
+        }
+        Ok(cfg)
+    }
+
+    fn analyse(&self, mut refiner: Option<&mut dyn Refiner>) -> Result<Facts, Box<Rejection>> {
+        let Self {
+            program,
             code,
-            &cfg,
-            (&live, &live_stack),
-            &endings,
-            structure.functions.len(),
-            effort,
-        );
-        if asking && let Some(refiner) = &mut refiner {
-            engine.session = Some(Session::new(&cfg, &mut **refiner));
-        }
-        let entry = entry_state(&env);
-        let result = fixpoint::run(&cfg.graph, &wto, &mut engine, cfg.entry, entry);
-        spent.add(&engine.cost);
-        let Err(located) = result else {
-            break engine;
-        };
-        let joined = engine.joined;
-        // A loop that goes on after the last element may end for another reason.
-        if let Some(head) = engine.barren
-            && counted < MAX_COUNTED
-            && let Some(ending) = endings.get_mut(head.index())
-        {
-            *ending = Ending::Unknown;
-            counted += 1;
-            continue;
-        }
-        // Where nothing was joined, more states make no difference, but more steps may.
-        let next = if asking {
-            // The other way round: what costs too much may do with fewer states and more answers.
-            let complex = located.failure.code == Code::Complexity;
-            attempts.next_back().filter(|_| complex)
-        } else if joined {
-            attempts.next()
-        } else if located.failure.code == Code::Complexity {
-            attempts.next_back()
-        } else {
-            None
-        };
-        match next {
-            Some(more) => effort = more,
-            // Nobody is asked before all that can be done without has been done.
-            None if refiner.is_some() && !asking => {
-                asking = true;
-                attempts = options.budget.attempts().into_iter();
-                effort = attempts.next_back().unwrap_or(effort);
+            env,
+            structure,
+            globals,
+        } = *self;
+        let budget = &env.options.budget;
+        let cfg = self.graph()?;
+        let wto = Wto::new(&cfg.graph, cfg.entry).map_err(|_| {
+            self.plain(
+                Code::Complexity,
+                "loops that nest less deeply",
+                "the order of the control-flow graph costs too much",
+                "BPF program is too complex",
+            )
+        })?;
+        let live = live_registers(code, structure);
+        let (live_stack, first) = live_stack(code, structure, &program.maps);
+        let mut endings = endings(env, &cfg, &wto, code, &first);
+        let mut counted = 0;
+        let mut spent = Cost::default();
+        let mut attempts = budget.attempts().into_iter();
+        let mut effort = attempts.next().unwrap_or(budget.most());
+        let mut asking = false;
+        let engine = loop {
+            let mut engine = Engine::new(
+                env,
+                code,
+                &cfg,
+                (&live, &live_stack),
+                (&endings, globals),
+                structure.functions.len(),
+                effort,
+            );
+            if asking && let Some(refiner) = &mut refiner {
+                engine.session = Some(Session::new(&cfg, &mut **refiner));
             }
-            None => {
-                return Err(located_rejection(program, code, &cfg, located, spent.steps));
+            let entry = entry_state(env);
+            let result = fixpoint::run(&cfg.graph, &wto, &mut engine, cfg.entry, entry);
+            spent.add(&engine.cost);
+            let Err(located) = result else {
+                break engine;
+            };
+            let joined = engine.joined;
+            // A loop that goes on after the last element may end for another reason.
+            if let Some(head) = engine.barren
+                && counted < MAX_COUNTED
+                && let Some(ending) = endings.get_mut(head.index())
+            {
+                *ending = Ending::Unknown;
+                counted += 1;
+                continue;
             }
-        }
-    };
-    if let Some(below) = stack_depth::below_tail_call(&cfg, &engine.stack, &engine.tail_calls) {
-        return Err(plain(
-            0,
+            // Where nothing was joined, more states make no difference, but more steps may.
+            let next = if asking {
+                // The other way round: what costs too much may do with fewer states and more answers.
+                let complex = located.failure.code == Code::Complexity;
+                attempts.next_back().filter(|_| complex)
+            } else if joined {
+                attempts.next()
+            } else if located.failure.code == Code::Complexity {
+                attempts.next_back()
+            } else {
+                None
+            };
+            match next {
+                Some(more) => effort = more,
+                // Nobody is asked before all that can be done without has been done.
+                None if refiner.is_some() && !asking => {
+                    asking = true;
+                    attempts = budget.attempts().into_iter();
+                    effort = attempts.next_back().unwrap_or(effort);
+                }
+                None => {
+                    return Err(located_rejection(program, code, &cfg, located, spent.steps));
+                }
+            }
+        };
+        if let Some(below) = stack_depth::below_tail_call(&cfg, &engine.stack, &engine.tail_calls) {
+            return Err(self.plain(
             Code::StackDepth,
             "less than 256 bytes of stack below a function with a tail call",
             &below.to_string(),
@@ -233,25 +291,25 @@ fn analyse(
                 "tail_calls are not allowed when call stack of previous frames is {below} bytes. Too large"
             ),
         ));
+        }
+        let deepest = stack_depth::combined(&cfg, &engine.stack, &engine.entered);
+        let max_stack = deepest.bytes;
+        if max_stack > stack_depth::LIMIT {
+            return Err(self.plain(
+                Code::StackDepth,
+                &format!(
+                    "at most {} bytes of stack over all frames",
+                    stack_depth::LIMIT
+                ),
+                &format!("a chain of calls needs {max_stack}"),
+                &format!(
+                    "combined stack size of {} calls is {max_stack}. Too large",
+                    deepest.frames
+                ),
+            ));
+        }
+        Ok(facts(env, code, structure, engine, (max_stack, spent)))
     }
-    let deepest = stack_depth::combined(&cfg, &engine.stack, &engine.entered);
-    let max_stack = deepest.bytes;
-    if max_stack > stack_depth::LIMIT {
-        return Err(plain(
-            0,
-            Code::StackDepth,
-            &format!(
-                "at most {} bytes of stack over all frames",
-                stack_depth::LIMIT
-            ),
-            &format!("a chain of calls needs {max_stack}"),
-            &format!(
-                "combined stack size of {} calls is {max_stack}. Too large",
-                deepest.frames
-            ),
-        ));
-    }
-    Ok(facts(&env, code, &structure, engine, (max_stack, spent)))
 }
 
 /// Registers as the program finds them.
@@ -310,9 +368,11 @@ fn facts(
         .functions
         .iter()
         .zip(&engine.stack)
-        .map(|(function, stack)| FunctionFacts {
+        .enumerate()
+        .map(|(number, (function, stack))| FunctionFacts {
             entry: code[function.first as usize].slot,
             stack: *stack,
+            by_contract: engine.globals.get(number).is_some_and(Option::is_some),
         })
         .collect();
     let returns = returned(code, structure, &engine);

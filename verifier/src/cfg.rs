@@ -11,6 +11,9 @@
 //! edge to a copy that is shared by all such calls, and whose exit leads nowhere. A node without
 //! instructions is the door to that copy: the head of what looks like a loop where the function asks
 //! for itself to be called again, which is another run each time.
+//!
+//! A global function that is judged by its contract ([`crate::contract`]) has one copy as well, behind such
+//! a door, to which each of its calls has an edge beside that to the block after the call.
 
 use std::collections::HashMap;
 
@@ -18,8 +21,8 @@ use bpftime_abi::MAX_CALL_FRAMES;
 use bpftime_isa::{CallTarget, Decoded, Instruction};
 use petgraph::graph::{DiGraph, NodeIndex};
 
+use crate::contract::Global;
 use crate::domain::state::CallbackKind;
-
 use crate::structure::{Index, Structure};
 use crate::transfer::TAIL_CALL;
 
@@ -61,6 +64,8 @@ pub(crate) struct Cfg {
     pub(crate) instances: Vec<Instance>,
     pub(crate) entry: NodeIndex,
     callbacks: HashMap<NodeIndex, Vec<Callback>>,
+    /// Doors to functions that are judged by their contracts, by the block of the call.
+    by_contract: HashMap<NodeIndex, NodeIndex>,
 }
 
 /// A function that a call may call back: its slot, and its first block.
@@ -79,6 +84,7 @@ impl Cfg {
         code: &[Decoded],
         structure: &Structure,
         kind_of: KindOf<'_>,
+        globals: &[Option<Global>],
         max_instructions: usize,
     ) -> Result<Self, TooLong> {
         let mut builder = Builder {
@@ -86,6 +92,8 @@ impl Cfg {
             structure,
             leaders: leaders(code, structure, kind_of),
             kind_of,
+            globals,
+            by_contract: HashMap::new(),
             graph: DiGraph::new(),
             instances: vec![Instance {
                 function: 0,
@@ -109,7 +117,22 @@ impl Cfg {
             instances: builder.instances,
             entry,
             callbacks: builder.callbacks,
+            by_contract: builder.by_contract,
         })
+    }
+
+    /// The door to the function that the block calls by its contract, and the function.
+    pub(crate) fn by_contract(&self, node: NodeIndex) -> Option<(NodeIndex, usize)> {
+        let door = *self.by_contract.get(&node)?;
+        let instance = self.instances.get(self.graph[door].instance)?;
+        Some((door, instance.function))
+    }
+
+    /// Calls by contract: the copy that calls, and the one that is called.
+    pub(crate) fn contract_calls(&self) -> impl Iterator<Item = (usize, usize)> + use<'_> {
+        let instance = |node: NodeIndex| self.graph[node].instance;
+        let calls = self.by_contract.iter();
+        calls.map(move |(call, door)| (instance(*call), instance(*door)))
     }
 
     /// What the call that the block is may call back.
@@ -187,6 +210,9 @@ fn ends_block(insn: &Instruction) -> bool {
 struct Builder<'a> {
     code: &'a [Decoded],
     kind_of: KindOf<'a>,
+    /// Functions that are judged by their contracts, by number of the function; may be empty.
+    globals: &'a [Option<Global>],
+    by_contract: HashMap<NodeIndex, NodeIndex>,
     structure: &'a Structure,
     leaders: Vec<bool>,
     graph: DiGraph<Block, ()>,
@@ -196,8 +222,9 @@ struct Builder<'a> {
     calls: HashMap<(u32, Index), NodeIndex>,
     /// What these calls may call back.
     callbacks: HashMap<NodeIndex, Vec<Callback>>,
-    /// Doors to the copies of functions that are called some time later, by function.
-    later: HashMap<usize, NodeIndex>,
+    /// Doors to the copies of functions that are called some time later, by function, and to those that
+    /// are judged by their contracts.
+    later: HashMap<(usize, bool), NodeIndex>,
     /// First instructions of functions whose addresses are taken.
     taken: Vec<Index>,
     pending: Vec<NodeIndex>,
@@ -279,9 +306,14 @@ impl Builder<'_> {
         Some(self.instances.len() - 1)
     }
 
-    /// The door to the copy of a function that is called some time later.
-    fn copy_for_later(&mut self, function: usize, entry: Index) -> Result<NodeIndex, TooLong> {
-        if let Some(door) = self.later.get(&function) {
+    /// The door to the copy of a function that is called some time later, or is judged by its contract.
+    fn copy_for_later(
+        &mut self,
+        function: usize,
+        by_contract: bool,
+        entry: Index,
+    ) -> Result<NodeIndex, TooLong> {
+        if let Some(door) = self.later.get(&(function, by_contract)) {
             return Ok(*door);
         }
         self.instances.push(Instance {
@@ -291,7 +323,7 @@ impl Builder<'_> {
         });
         let door = self.add(self.instances.len() - 1, entry, entry)?;
         self.graph[door].door = true;
-        self.later.insert(function, door);
+        self.later.insert((function, by_contract), door);
         Ok(door)
     }
 
@@ -306,7 +338,7 @@ impl Builder<'_> {
         for entry in self.taken.clone() {
             let function = self.structure.function_of(entry);
             let to = if kind.is_later() {
-                self.copy_for_later(function, entry)?
+                self.copy_for_later(function, false, entry)?
             } else {
                 match self.copy(function, instance, first, node) {
                     Some(copy) => self.node(copy, entry)?,
@@ -347,9 +379,15 @@ impl Builder<'_> {
             }
             Instruction::Call(CallTarget::Local(_)) => {
                 let after = self.node(instance, end)?;
-                // The edge to the block after the call is the callee's exit.
-                let callee = self.call(instance, last, after)?;
-                (None, callee)
+                match self.contract_door(last)? {
+                    Some(door) => {
+                        self.graph.add_edge(node, door, ());
+                        self.by_contract.insert(node, door);
+                        (Some(after), None)
+                    }
+                    // The edge to the block after the call is the callee's exit.
+                    None => (None, self.call(instance, last, after)?),
+                }
             }
             ref insn if may_return(insn) => (
                 Some(self.node(instance, end)?),
@@ -372,6 +410,18 @@ impl Builder<'_> {
         match self.structure.jump_target(self.code, index) {
             Some(target) => self.node(instance, target).map(Some),
             None => Ok(None),
+        }
+    }
+
+    /// The door to the function that is called there, if it is judged by its contract.
+    fn contract_door(&mut self, index: Index) -> Result<Option<NodeIndex>, TooLong> {
+        let Some(entry) = self.structure.callee(self.code, index) else {
+            return Ok(None);
+        };
+        let function = self.structure.function_of(entry);
+        match self.globals.get(function) {
+            Some(Some(_)) => self.copy_for_later(function, true, entry).map(Some),
+            _ => Ok(None),
         }
     }
 

@@ -11,6 +11,7 @@ use petgraph::graph::NodeIndex;
 use crate::budget::Effort;
 use crate::cfg::Cfg;
 use crate::check::Failure;
+use crate::contract::Global;
 use crate::diagnostic::Code;
 use crate::domain::join::{How, join};
 use crate::domain::order::covers;
@@ -46,6 +47,8 @@ pub(crate) struct Engine<'a> {
     cfg: &'a Cfg,
     live: &'a [RegSet],
     live_stack: &'a [Units],
+    /// Functions that are judged by their contracts, by number of the function; may be empty.
+    pub(crate) globals: &'a [Option<Global>],
     /// For each node, why the loop that it heads ends.
     endings: &'a [Ending],
     /// For each node, whether states from several places meet there.
@@ -83,7 +86,7 @@ impl<'a> Engine<'a> {
         code: &'a [Decoded],
         cfg: &'a Cfg,
         (live, live_stack): (&'a [RegSet], &'a [Units]),
-        endings: &'a [Ending],
+        (endings, globals): (&'a [Ending], &'a [Option<Global>]),
         functions: usize,
         effort: Effort,
     ) -> Self {
@@ -103,6 +106,7 @@ impl<'a> Engine<'a> {
             cfg,
             live,
             live_stack,
+            globals,
             endings,
             meets,
             notes: Notes::default(),

@@ -59,6 +59,8 @@ pub struct FunctionFacts {
     pub entry: u32,
     /// Bytes of stack that the function uses below `r10`, at most 512.
     pub stack: u32,
+    /// Its calls were judged by its type alone, because to analyse each of them would cost too much.
+    pub by_contract: bool,
 }
 
 /// A call of a helper in an accepted program.

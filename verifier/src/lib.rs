@@ -5,6 +5,7 @@
 //! - [`options`], [`budget`]: what a verdict depends on besides the program
 //! - `structure`: functions and jumps, the rules that hold for every slot
 //! - `cfg`: the control-flow graph, subprograms inlined by call string
+//! - `contract`: global functions that are judged by their types alone
 //! - `wto`: its weak topological order
 //! - `liveness`, `stack_liveness`: which registers and stack bytes may still be read
 //! - `termination`: loops that end by themselves
@@ -28,6 +29,7 @@ mod assertion;
 pub mod budget;
 mod cfg;
 mod check;
+mod contract;
 pub mod diagnostic;
 pub mod domain;
 mod engine;

@@ -1,5 +1,7 @@
 //! Stack of chains of calls.
 
+use bpftime_abi::MAX_CALL_FRAMES;
+
 use crate::cfg::Cfg;
 
 /// Bytes of stack over all frames of a chain of calls (kernel `MAX_BPF_STACK`).
@@ -44,24 +46,62 @@ pub(crate) fn combined(cfg: &Cfg, stack: &[u32], reached: &[bool]) -> Deepest {
         .unwrap_or_default()
 }
 
-/// What the chain needs that ends in each copy of a function.
+/// What the longest chain needs that ends in each copy of a function. A copy that runs while it runs
+/// already counts once.
 fn chains(cfg: &Cfg, stack: &[u32]) -> Vec<Deepest> {
-    let mut chains: Vec<Deepest> = Vec::with_capacity(cfg.instances.len());
-    // A copy comes after the one that calls it.
-    for instance in &cfg.instances {
-        let above = instance
-            .caller
-            .and_then(|(caller, _)| chains.get(caller))
-            .copied()
-            .unwrap_or_default();
+    let mut chains = vec![Deepest::default(); cfg.instances.len()];
+    let (order, callees) = callers_first(cfg);
+    for at in order {
         let own = stack
-            .get(instance.function)
+            .get(cfg.instances[at].function)
             .map_or(0, |used| used.next_multiple_of(FRAME_ROUNDING))
             .max(FRAME_ROUNDING);
-        chains.push(Deepest {
-            bytes: above.bytes.saturating_add(own),
-            frames: above.frames + 1,
-        });
+        let chain = Deepest {
+            bytes: chains[at].bytes.saturating_add(own),
+            frames: chains[at].frames + 1,
+        };
+        chains[at] = chain;
+        for callee in &callees[at] {
+            let below = &mut chains[*callee];
+            below.bytes = below.bytes.max(chain.bytes);
+            below.frames = below.frames.max(chain.frames);
+        }
     }
     chains
+}
+
+/// Whether a function that is judged by its contract may come to run while it runs, or chains through
+/// such functions have too many frames.
+pub(crate) fn too_deep_by_contract(cfg: &Cfg) -> bool {
+    let (order, _) = callers_first(cfg);
+    let deepest = || chains(cfg, &[]).into_iter().map(|chain| chain.frames).max();
+    order.len() < cfg.instances.len() || deepest() > Some(MAX_CALL_FRAMES as u32)
+}
+
+/// Copies of functions, each after those that call it, without those that come to call themselves; and
+/// for each the copies that it calls.
+fn callers_first(cfg: &Cfg) -> (Vec<usize>, Vec<Vec<usize>>) {
+    let count = cfg.instances.len();
+    let mut callees: Vec<Vec<usize>> = vec![Vec::new(); count];
+    let mut callers = vec![0_usize; count];
+    let inlined = cfg.instances.iter().enumerate();
+    let inlined = inlined.filter_map(|(at, instance)| Some((instance.caller?.0, at)));
+    for (caller, callee) in inlined.chain(cfg.contract_calls()) {
+        if let (Some(list), Some(number)) = (callees.get_mut(caller), callers.get_mut(callee)) {
+            list.push(callee);
+            *number += 1;
+        }
+    }
+    let mut order: Vec<usize> = (0..count).filter(|at| callers[*at] == 0).collect();
+    let mut next = 0;
+    while let Some(at) = order.get(next).copied() {
+        next += 1;
+        for callee in &callees[at] {
+            callers[*callee] -= 1;
+            if callers[*callee] == 0 {
+                order.push(*callee);
+            }
+        }
+    }
+    (order, callees)
 }

@@ -159,6 +159,13 @@ impl Structure {
         self.target(code, index, delta).ok()
     }
 
+    /// First instruction of the function that the instruction calls, or whose address it takes.
+    pub(crate) fn refers_to(&self, code: &[Decoded], index: Index) -> Option<Index> {
+        let insn = &code.get(index as usize)?.insn;
+        let delta = call_delta(insn).or_else(|| taken_delta(insn))?;
+        self.target(code, index, delta).ok()
+    }
+
     /// First instructions of the functions whose addresses are taken, in ascending order.
     pub(crate) fn taken(&self, code: &[Decoded]) -> Vec<Index> {
         let mut taken: Vec<Index> = (0..code.len() as Index)

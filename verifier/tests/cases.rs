@@ -253,6 +253,7 @@ fn run(text: &str) -> (usize, Vec<String>) {
                 insn: 0,
                 name: "main".into(),
                 global: true,
+                contract: None,
             }];
         }
         program.objects = objects();

@@ -311,6 +311,7 @@ fn debug_info(
             insn,
             name: name.to_owned(),
             global,
+            contract: None,
         });
     }
     let (size, address, count) = (attr.u32(92), attr.u64(96), attr.u32(104));

@@ -62,8 +62,10 @@ pub(super) fn legacy_packet(env: &Env<'_>, state: &State) -> Result<(), Failure>
 
 pub(super) fn returnable(env: &Env<'_>, state: &State) -> Result<(), Failure> {
     let r0 = state.reg(Reg::R0);
-    if let Some((kind, held)) = state.callback() {
-        return callback_returnable(state, kind, held);
+    match state.callback() {
+        Some((CallbackKind::Global, _)) => return global_returnable(state),
+        Some((kind, held)) => return callback_returnable(state, kind, held),
+        None => {}
     }
     if state.depth() > 1 {
         if matches!(r0.kind, Kind::Stack { .. }) {
@@ -113,6 +115,32 @@ fn returns_nothing(env: &Env<'_>) -> bool {
     };
     let result = program.hook.signature.as_ref().map(|hook| hook.result);
     stands_for && result == Some(HookResult::Void) && env.options.allow_ptr_leaks
+}
+
+/// Whether a function that is judged by its contract may return.
+fn global_returnable(state: &State) -> Result<(), Failure> {
+    map_field::leavable(state, "BPF_EXIT instruction in a global function")?;
+    if let Some(held) = state.references.first() {
+        return Err(Failure::new(
+            Code::UnreleasedReference,
+            "all resources given back before the global function ends",
+            format!("one acquired at instruction {}", held.slot),
+            format!(
+                "Unreleased reference id={} alloc_insn={}",
+                held.id, held.slot
+            ),
+        ));
+    }
+    let r0 = state.reg(Reg::R0);
+    if !r0.is_scalar() {
+        return Err(Failure::new(
+            Code::ReturnValue,
+            "a number in r0, as the type of the global function says",
+            r0.to_string(),
+            "At subprogram exit the register R0 is not a scalar value",
+        ));
+    }
+    Ok(())
 }
 
 /// Whether a function that a helper called may return.

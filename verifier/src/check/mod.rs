@@ -3,6 +3,7 @@
 mod access;
 mod argument_memory;
 mod call;
+mod contract;
 mod dynptr;
 mod exit;
 mod kfunc;
@@ -23,6 +24,7 @@ use crate::env::Env;
 use crate::options::Target;
 
 pub(crate) use call::{ARGUMENT_REGS, map_argument, memory_arguments};
+pub(crate) use contract::{contract, memory as contract_memory};
 pub(crate) use dynptr::{buffer as dynptr_buffer, made as dynptr_made, place as dynptr_place};
 pub(crate) use kfunc::{iterator, memory as kfunc_memory, place as iterator_place};
 pub(crate) use local::{root, taken_out};

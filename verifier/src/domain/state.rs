@@ -33,6 +33,9 @@ pub enum CallbackKind {
     Less,
     /// `bpf_timer_set_callback`: some time later, on a stack of its own.
     Timer,
+    /// A global function that is judged by its contract: no helper calls it, but it starts and ends as
+    /// one that is called later.
+    Global,
     /// Another helper, which this version does not know.
     Other,
 }

@@ -6,14 +6,16 @@ use petgraph::graph::NodeIndex;
 
 use super::{Engine, Located};
 use crate::assertion::{Assertion, assertions};
-use crate::check::{Failure, check};
+use crate::check::{Failure, check, contract};
 use crate::diagnostic::Code;
 use crate::domain::state::{CallbackKind, State};
 use crate::domain::value::Kind;
 use crate::liveness::reads;
 use crate::refine::Refined;
 use crate::structure::Index;
-use crate::transfer::{TAIL_CALL, branch, entered, kfunc, returned_early, runs_already, step};
+use crate::transfer::{
+    TAIL_CALL, branch, called, contract_entry, entered, kfunc, returned_early, runs_already, step,
+};
 
 impl Engine<'_> {
     /// Whether to go on after a failed check: an error, or `false` if no run comes here so.
@@ -94,6 +96,9 @@ impl Engine<'_> {
                     return Ok(());
                 }
                 Instruction::Call(CallTarget::Local(_)) => {
+                    if let Some((door, function)) = self.cfg.by_contract(node) {
+                        return self.by_contract((node, index), state, (door, function), out);
+                    }
                     let Some(to) = block.target else {
                         return Err(self.at(node, index, Some(&state), runs_already()));
                     };
@@ -153,6 +158,29 @@ impl Engine<'_> {
             }
         }
         out.extend(block.next.map(|to| (to, state)));
+        Ok(())
+    }
+
+    /// Enters a function that is judged by its contract, and goes on behind the call.
+    fn by_contract(
+        &mut self,
+        (node, index): (NodeIndex, Index),
+        mut state: State,
+        (door, function): (NodeIndex, usize),
+        out: &mut Vec<(NodeIndex, State)>,
+    ) -> Result<(), Located> {
+        let Some(Some(global)) = self.globals.get(function) else {
+            return Err(self.at(node, index, Some(&state), runs_already()));
+        };
+        contract(self.env, &state, global)
+            .map_err(|failure| self.at(node, index, Some(&state), failure))?;
+        // How long the function runs is not added up.
+        self.longest = u64::MAX;
+        out.push((door, contract_entry(&mut self.notes, global)));
+        called(self.env, &mut self.notes, &mut state, global);
+        state.executed = u64::MAX;
+        let next = self.cfg.graph[node].next;
+        out.extend(next.map(|to| (to, state)));
         Ok(())
     }
 

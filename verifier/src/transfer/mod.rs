@@ -4,6 +4,7 @@ mod alu;
 mod branch;
 mod call;
 mod callback;
+mod contract;
 mod dynptr;
 mod early;
 mod kfunc;
@@ -19,6 +20,7 @@ use crate::env::Env;
 
 pub(crate) use branch::branch;
 pub(crate) use callback::{entered, runs_already};
+pub(crate) use contract::{called, entry as contract_entry};
 pub(crate) use early::{TAIL_CALL, returned_early};
 pub(crate) use kfunc::kfunc;
 
