@@ -2,20 +2,25 @@
 //!
 //! The domains run on `u64` and `u32`. Tests run the very same code on 8 and 4 bits, where every
 //! case can be tried, and `proofs` runs it on terms of a solver, for all numbers at once:
-//! comparisons return a plain `bool`, so that a term decides (and forks) inside them, and a
-//! function without side effects may say so ([`BitVec::apart`]) to have its forks explored on
-//! their own.
+//! comparisons return a plain `bool`, so that a term decides (and forks) inside them, and
+//! functions have names ([`BitVec::op`]), so that a proof may go by what is proved of one.
 
 /// A fixed-width bit vector with wrapping arithmetic.
 pub trait BitVec: Copy + core::fmt::Debug + 'static {
     /// Width in bits.
     const BITS: u32;
 
-    /// Calls a function that has no side effects. For numbers that is all; a proof explores the
-    /// branches in it apart from those of the caller.
+    /// Calls a function. For numbers that is all. A proof may explore the branches in it apart
+    /// from those of the caller, or go by what is proved of the function of that name; so the
+    /// result depends on the arguments alone, and the function captures nothing.
     #[inline(always)]
-    fn apart<T: Copy + 'static>(f: impl Fn() -> T) -> T {
-        f()
+    fn op<A: Copy + 'static, R: Copy + 'static>(
+        _name: &'static str,
+        args: A,
+        f: impl Fn(A) -> R,
+    ) -> R {
+        pure(&f);
+        f(args)
     }
 
     /// The low bits of a number.
@@ -86,22 +91,22 @@ pub trait BitVec: Copy + core::fmt::Debug + 'static {
     /// The lesser of two, unsigned.
     #[inline]
     fn umin(self, other: Self) -> Self {
-        Self::apart(|| if other.ult(self) { other } else { self })
+        Self::op("umin", (self, other), |(a, b)| if b.ult(a) { b } else { a })
     }
     /// The greater of two, unsigned.
     #[inline]
     fn umax(self, other: Self) -> Self {
-        Self::apart(|| if self.ult(other) { other } else { self })
+        Self::op("umax", (self, other), |(a, b)| if a.ult(b) { b } else { a })
     }
     /// The lesser of two, signed.
     #[inline]
     fn smin(self, other: Self) -> Self {
-        Self::apart(|| if other.slt(self) { other } else { self })
+        Self::op("smin", (self, other), |(a, b)| if b.slt(a) { b } else { a })
     }
     /// The greater of two, signed.
     #[inline]
     fn smax(self, other: Self) -> Self {
-        Self::apart(|| if self.slt(other) { other } else { self })
+        Self::op("smax", (self, other), |(a, b)| if a.slt(b) { b } else { a })
     }
     /// Copies the highest set bit to all lower positions: the least `2^k - 1` that is not less.
     fn smear(self) -> Self {
@@ -113,6 +118,12 @@ pub trait BitVec: Copy + core::fmt::Debug + 'static {
         }
         x
     }
+}
+
+/// Refuses, when it is compiled, a function that captures anything.
+#[inline(always)]
+pub const fn pure<F>(_: &F) {
+    const { assert!(size_of::<F>() == 0, "it depends on its arguments alone") }
 }
 
 /// A bit vector with a lower half, as 64-bit registers have 32-bit views.

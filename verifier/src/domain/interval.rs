@@ -20,7 +20,7 @@ impl<B: BitVec> Interval<B> {
     /// From `lo` upwards to `hi`.
     #[inline]
     pub fn new(lo: B, hi: B) -> Self {
-        B::apart(move || {
+        B::op("interval new", (lo, hi), |(lo, hi)| {
             if hi.add(B::one()).same(lo) {
                 Self::full()
             } else {
@@ -74,19 +74,19 @@ impl<B: BitVec> Interval<B> {
     /// Whether every number of `self` is one of `other`'s.
     #[inline]
     pub fn is_subset(self, other: Self) -> bool {
-        B::apart(move || {
-            let from = self.lo.sub(other.lo);
-            let to = self.hi.sub(other.lo);
-            other.is_full() || (!self.is_full() && from.ule(to) && to.ule(other.span()))
+        B::op("interval is_subset", (self, other), |(a, b)| {
+            let from = a.lo.sub(b.lo);
+            let to = a.hi.sub(b.lo);
+            b.is_full() || (!a.is_full() && from.ule(to) && to.ule(b.span()))
         })
     }
 
     /// Least and greatest number, unsigned.
     #[inline]
     pub fn unsigned(self) -> (B, B) {
-        B::apart(move || {
-            if self.lo.ule(self.hi) {
-                (self.lo, self.hi)
+        B::op("interval unsigned", self, |a| {
+            if a.lo.ule(a.hi) {
+                (a.lo, a.hi)
             } else {
                 (B::zero(), B::ones())
             }
@@ -96,9 +96,9 @@ impl<B: BitVec> Interval<B> {
     /// Least and greatest number, signed.
     #[inline]
     pub fn signed(self) -> (B, B) {
-        B::apart(move || {
-            if self.lo.sle(self.hi) {
-                (self.lo, self.hi)
+        B::op("interval signed", self, |a| {
+            if a.lo.sle(a.hi) {
+                (a.lo, a.hi)
             } else {
                 (B::signed_min(), B::signed_max())
             }
@@ -107,17 +107,17 @@ impl<B: BitVec> Interval<B> {
 
     /// An arc that holds both, as short as can be.
     pub fn join(self, other: Self) -> Self {
-        B::apart(move || {
-            if self.is_subset(other) {
-                return other;
+        B::op("interval join", (self, other), |(a, b)| {
+            if a.is_subset(b) {
+                return b;
             }
-            if other.is_subset(self) {
-                return self;
+            if b.is_subset(a) {
+                return a;
             }
-            let forward = Self::new(self.lo, other.hi);
-            let backward = Self::new(other.lo, self.hi);
-            let forward_fits = self.is_subset(forward) && other.is_subset(forward);
-            let backward_fits = self.is_subset(backward) && other.is_subset(backward);
+            let forward = Self::new(a.lo, b.hi);
+            let backward = Self::new(b.lo, a.hi);
+            let forward_fits = a.is_subset(forward) && b.is_subset(forward);
+            let backward_fits = a.is_subset(backward) && b.is_subset(backward);
             match (forward_fits, backward_fits) {
                 (true, true) if backward.span().ult(forward.span()) => backward,
                 (true, _) => forward,
@@ -127,22 +127,55 @@ impl<B: BitVec> Interval<B> {
         })
     }
 
+    /// An arc that holds both; where it has to grow, up to the next power of two, so that few
+    /// steps lead to all numbers.
+    pub fn widen(self, newer: Self) -> Self {
+        B::op("interval widen", (self, newer), |(old, newer)| {
+            let join = old.join(newer);
+            if join.is_subset(old) {
+                return old;
+            }
+            let power = |bits: u32| B::one().shl(B::constant(u64::from(bits)));
+            for bits in 1..B::BITS {
+                let unsigned = Self::new(B::zero(), power(bits).sub(B::one()));
+                if join.is_subset(unsigned) {
+                    return unsigned;
+                }
+            }
+            for bits in 1..B::BITS {
+                let signed = Self::new(power(bits).neg(), power(bits).sub(B::one()));
+                if join.is_subset(signed) {
+                    return signed;
+                }
+            }
+            Self::full()
+        })
+    }
+
+    /// The number, if only one is possible.
+    #[inline]
+    pub fn as_constant(self) -> Option<B> {
+        B::op("interval as_constant", self, |a| {
+            if a.is_constant() { Some(a.lo) } else { None }
+        })
+    }
+
     /// An arc that holds what is in both, or `None` if nothing is. Where two arcs are left, the
     /// shorter operand stands for both.
     pub fn meet(self, other: Self) -> Option<Self> {
-        B::apart(move || {
-            if self.is_subset(other) {
-                return Some(self);
+        B::op("interval meet", (self, other), |(a, b)| {
+            if a.is_subset(b) {
+                return Some(a);
             }
-            if other.is_subset(self) {
-                return Some(other);
+            if b.is_subset(a) {
+                return Some(b);
             }
-            match (self.contains(other.lo), other.contains(self.lo)) {
+            match (a.contains(b.lo), b.contains(a.lo)) {
                 (false, false) => None,
-                (true, true) if self.span().ult(other.span()) => Some(self),
-                (true, true) => Some(other),
-                (false, true) => Some(Self::new(self.lo, other.hi)),
-                (true, false) => Some(Self::new(other.lo, self.hi)),
+                (true, true) if a.span().ult(b.span()) => Some(a),
+                (true, true) => Some(b),
+                (false, true) => Some(Self::new(a.lo, b.hi)),
+                (true, false) => Some(Self::new(b.lo, a.hi)),
             }
         })
     }
@@ -150,39 +183,39 @@ impl<B: BitVec> Interval<B> {
     /// `a + b`.
     #[inline]
     pub fn add(self, other: Self) -> Self {
-        B::apart(move || {
-            let span = self.span().add(other.span());
-            if span.ult(self.span()) {
+        B::op("interval add", (self, other), |(a, b)| {
+            let span = a.span().add(b.span());
+            if span.ult(a.span()) {
                 return Self::full();
             }
-            Self::new(self.lo.add(other.lo), self.hi.add(other.hi))
+            Self::new(a.lo.add(b.lo), a.hi.add(b.hi))
         })
     }
 
     /// `a - b`.
     #[inline]
     pub fn sub(self, other: Self) -> Self {
-        self.add(other.neg())
+        B::op("interval sub", (self, other), |(a, b)| a.add(b.neg()))
     }
 
     /// `-a`.
     #[inline]
     pub fn neg(self) -> Self {
-        Self::new(self.hi.neg(), self.lo.neg())
+        B::op("interval neg", self, |a| Self::new(a.hi.neg(), a.lo.neg()))
     }
 
     /// `a * b`: exact ends where no product overflows, unsigned or signed.
     pub fn mul(self, other: Self) -> Self {
-        B::apart(move || {
-            let (a_lo, a_hi) = self.unsigned();
-            let (b_lo, b_hi) = other.unsigned();
+        B::op("interval mul", (self, other), |(a, b)| {
+            let (a_lo, a_hi) = a.unsigned();
+            let (b_lo, b_hi) = b.unsigned();
             if b_hi.same(B::zero()) || a_hi.ule(B::ones().udiv(b_hi)) {
                 return Self::new(a_lo.mul(b_lo), a_hi.mul(b_hi));
             }
             let half = B::one().shl(B::constant(u64::from(B::BITS / 2 - 1)));
             let small = |x: B| half.neg().sle(x) && x.slt(half);
-            let (a_lo, a_hi) = self.signed();
-            let (b_lo, b_hi) = other.signed();
+            let (a_lo, a_hi) = a.signed();
+            let (b_lo, b_hi) = b.signed();
             if small(a_lo) && small(a_hi) && small(b_lo) && small(b_hi) {
                 let products = [a_lo.mul(b_hi), a_hi.mul(b_lo), a_hi.mul(b_hi)];
                 let first = a_lo.mul(b_lo);
@@ -196,9 +229,9 @@ impl<B: BitVec> Interval<B> {
 
     /// Unsigned `a / b`, 0 where `b` is 0.
     pub fn udiv(self, other: Self) -> Self {
-        B::apart(move || {
-            let (a_lo, a_hi) = self.unsigned();
-            let (b_lo, b_hi) = other.unsigned();
+        B::op("interval udiv", (self, other), |(a, b)| {
+            let (a_lo, a_hi) = a.unsigned();
+            let (b_lo, b_hi) = b.unsigned();
             if b_hi.same(B::zero()) {
                 return Self::constant(B::zero());
             }
@@ -214,13 +247,13 @@ impl<B: BitVec> Interval<B> {
 
     /// Unsigned `a % b`, `a` where `b` is 0.
     pub fn urem(self, other: Self) -> Self {
-        B::apart(move || {
-            let (a_lo, a_hi) = self.unsigned();
-            let (b_lo, b_hi) = other.unsigned();
+        B::op("interval urem", (self, other), |(a, b)| {
+            let (a_lo, a_hi) = a.unsigned();
+            let (b_lo, b_hi) = b.unsigned();
             if a_hi.ult(b_lo) || b_hi.same(B::zero()) {
                 return Self::new(a_lo, a_hi);
             }
-            if self.is_constant() && other.is_constant() {
+            if a.is_constant() && b.is_constant() {
                 return Self::constant(a_lo.urem(b_lo));
             }
             if b_lo.same(B::zero()) {
@@ -233,9 +266,9 @@ impl<B: BitVec> Interval<B> {
     /// Signed `a / b`, 0 where `b` is 0, wrapping where the least number is divided by -1.
     /// Precise for positive divisors only.
     pub fn sdiv(self, other: Self) -> Self {
-        B::apart(move || {
-            let (a_lo, a_hi) = self.signed();
-            let (b_lo, b_hi) = other.signed();
+        B::op("interval sdiv", (self, other), |(a, b)| {
+            let (a_lo, a_hi) = a.signed();
+            let (b_lo, b_hi) = b.signed();
             if !B::zero().slt(b_lo) {
                 return Self::full();
             }
@@ -256,9 +289,9 @@ impl<B: BitVec> Interval<B> {
 
     /// Signed `a % b` with the sign of `a`, `a` where `b` is 0.
     pub fn srem(self, other: Self) -> Self {
-        B::apart(move || {
-            let (a_lo, a_hi) = self.signed();
-            let (b_lo, b_hi) = other.signed();
+        B::op("interval srem", (self, other), |(a, b)| {
+            let (a_lo, a_hi) = a.signed();
+            let (b_lo, b_hi) = b.signed();
             let (mut lo, mut hi) = (a_lo.smin(B::zero()), a_hi.smax(B::zero()));
             if B::zero().slt(b_lo) {
                 let most = b_hi.sub(B::one());
@@ -271,30 +304,36 @@ impl<B: BitVec> Interval<B> {
 
     /// `a & b`, by unsigned bounds.
     pub fn and(self, other: Self) -> Self {
-        Self::new(B::zero(), self.unsigned().1.umin(other.unsigned().1))
+        B::op("interval and", (self, other), |(a, b)| {
+            Self::new(B::zero(), a.unsigned().1.umin(b.unsigned().1))
+        })
     }
 
     /// `a | b`, by unsigned bounds.
     pub fn or(self, other: Self) -> Self {
-        let (a_lo, a_hi) = self.unsigned();
-        let (b_lo, b_hi) = other.unsigned();
-        Self::new(a_lo.umax(b_lo), a_hi.or(b_hi).smear())
+        B::op("interval or", (self, other), |(a, b)| {
+            let (a_lo, a_hi) = a.unsigned();
+            let (b_lo, b_hi) = b.unsigned();
+            Self::new(a_lo.umax(b_lo), a_hi.or(b_hi).smear())
+        })
     }
 
     /// `a ^ b`, by unsigned bounds.
     pub fn xor(self, other: Self) -> Self {
-        Self::new(B::zero(), self.unsigned().1.or(other.unsigned().1).smear())
+        B::op("interval xor", (self, other), |(a, b)| {
+            Self::new(B::zero(), a.unsigned().1.or(b.unsigned().1).smear())
+        })
     }
 
     /// `a << b`, every `b` below the width.
     pub fn shl(self, by: Self) -> Self {
-        B::apart(move || {
+        B::op("interval shl", (self, by), |(a, by)| {
             let (by_lo, by_hi) = by.unsigned();
-            let (lo, hi) = self.unsigned();
+            let (lo, hi) = a.unsigned();
             if hi.shl(by_hi).lshr(by_hi).same(hi) {
                 return Self::new(lo.shl(by_lo), hi.shl(by_hi));
             }
-            let (lo, hi) = self.signed();
+            let (lo, hi) = a.signed();
             if by.is_constant()
                 && hi.shl(by_hi).ashr(by_hi).same(hi)
                 && lo.shl(by_hi).ashr(by_hi).same(lo)
@@ -307,18 +346,18 @@ impl<B: BitVec> Interval<B> {
 
     /// Logical `a >> b`, every `b` below the width.
     pub fn lshr(self, by: Self) -> Self {
-        B::apart(move || {
+        B::op("interval lshr", (self, by), |(a, by)| {
             let (by_lo, by_hi) = by.unsigned();
-            let (lo, hi) = self.unsigned();
+            let (lo, hi) = a.unsigned();
             Self::new(lo.lshr(by_hi), hi.lshr(by_lo))
         })
     }
 
     /// Arithmetic `a >> b`, every `b` below the width.
     pub fn ashr(self, by: Self) -> Self {
-        B::apart(move || {
+        B::op("interval ashr", (self, by), |(a, by)| {
             let (by_lo, by_hi) = by.unsigned();
-            let (lo, hi) = self.signed();
+            let (lo, hi) = a.signed();
             Self::new(
                 lo.ashr(by_lo).smin(lo.ashr(by_hi)),
                 hi.ashr(by_lo).smax(hi.ashr(by_hi)),
@@ -328,156 +367,20 @@ impl<B: BitVec> Interval<B> {
 
     /// Without the number, where that shortens the arc; `None` if nothing is left.
     pub fn without(self, x: B) -> Option<Self> {
-        B::apart(move || {
-            if self.is_constant() {
-                return if self.lo.same(x) { None } else { Some(self) };
+        B::op("interval without", (self, x), |(a, x)| {
+            if a.is_constant() {
+                return if a.lo.same(x) { None } else { Some(a) };
             }
-            if self.is_full() {
+            if a.is_full() {
                 return Some(Self::new(x.add(B::one()), x.sub(B::one())));
             }
-            if self.lo.same(x) {
-                return Some(Self::new(self.lo.add(B::one()), self.hi));
+            if a.lo.same(x) {
+                return Some(Self::new(a.lo.add(B::one()), a.hi));
             }
-            if self.hi.same(x) {
-                return Some(Self::new(self.lo, self.hi.sub(B::one())));
+            if a.hi.same(x) {
+                return Some(Self::new(a.lo, a.hi.sub(B::one())));
             }
-            Some(self)
+            Some(a)
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::bits::small::U4;
-    use super::*;
-
-    fn all() -> Vec<Interval<U4>> {
-        let mut every = vec![Interval::full()];
-        for lo in 0..16 {
-            for hi in 0..16 {
-                if (hi + 1) % 16 != lo {
-                    every.push(Interval {
-                        lo: U4(lo),
-                        hi: U4(hi),
-                    });
-                }
-            }
-        }
-        every
-    }
-
-    fn members(i: Interval<U4>) -> Vec<U4> {
-        let mut found = vec![i.lo];
-        while found.last() != Some(&i.hi) {
-            found.push(found[found.len() - 1].add(U4(1)));
-        }
-        found
-    }
-
-    fn signed(x: U4) -> i32 {
-        i32::from(((x.0 << 4) as i8) >> 4)
-    }
-
-    fn sound(
-        name: &str,
-        abstract_op: impl Fn(Interval<U4>, Interval<U4>) -> Interval<U4>,
-        op: impl Fn(U4, U4) -> Option<U4>,
-    ) {
-        for a in all() {
-            for b in all() {
-                // Operations with a domain (shifts) are asked only inside it.
-                if members(b).iter().any(|y| op(U4(0), *y).is_none()) {
-                    continue;
-                }
-                let r = abstract_op(a, b);
-                for x in members(a) {
-                    for y in members(b) {
-                        let z = op(x, y).expect("in the domain");
-                        assert!(
-                            r.contains(z),
-                            "{name}: {a:?} {b:?} -> {r:?}: {x:?} {y:?} {z:?}"
-                        );
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn arithmetic_holds_every_result_at_four_bits() {
-        sound("add", Interval::add, |x, y| Some(x.add(y)));
-        sound("sub", Interval::sub, |x, y| Some(x.sub(y)));
-        sound("mul", Interval::mul, |x, y| Some(x.mul(y)));
-        sound("and", Interval::and, |x, y| Some(x.and(y)));
-        sound("or", Interval::or, |x, y| Some(x.or(y)));
-        sound("xor", Interval::xor, |x, y| Some(x.xor(y)));
-        sound("neg", |a, _| a.neg(), |x, _| Some(x.neg()));
-        sound("udiv", Interval::udiv, |x, y| {
-            Some(U4(x.0.checked_div(y.0).unwrap_or(0)))
-        });
-        sound("urem", Interval::urem, |x, y| {
-            Some(U4(x.0.checked_rem(y.0).unwrap_or(x.0)))
-        });
-        sound("sdiv", Interval::sdiv, |x, y| {
-            let quotient = signed(x).checked_div(signed(y)).unwrap_or(0);
-            Some(U4(quotient as u8 & 15))
-        });
-        sound("srem", Interval::srem, |x, y| {
-            let rest = signed(x).checked_rem(signed(y)).unwrap_or(signed(x));
-            Some(U4(rest as u8 & 15))
-        });
-    }
-
-    #[test]
-    fn shifts_hold_every_result_at_four_bits() {
-        let below = |y: U4| y.0 < 4;
-        sound("shl", Interval::shl, |x, y| below(y).then(|| x.shl(y)));
-        sound("lshr", Interval::lshr, |x, y| below(y).then(|| x.lshr(y)));
-        sound("ashr", Interval::ashr, |x, y| below(y).then(|| x.ashr(y)));
-    }
-
-    #[test]
-    fn order_join_and_meet_agree_with_sets() {
-        for a in all() {
-            for b in all() {
-                let common: Vec<U4> = members(a).into_iter().filter(|x| b.contains(*x)).collect();
-                assert_eq!(
-                    a.is_subset(b),
-                    common.len() == members(a).len(),
-                    "{a:?} {b:?}"
-                );
-                let join = a.join(b);
-                assert!(
-                    a.is_subset(join) && b.is_subset(join),
-                    "{a:?} {b:?} {join:?}"
-                );
-                match a.meet(b) {
-                    None => assert!(common.is_empty(), "false bottom: {a:?} {b:?}"),
-                    Some(m) => {
-                        assert!(!common.is_empty(), "{a:?} {b:?}");
-                        assert!(common.iter().all(|x| m.contains(*x)), "{a:?} {b:?} {m:?}");
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn bounds_and_without_are_right() {
-        for a in all() {
-            let (ulo, uhi) = a.unsigned();
-            let (slo, shi) = a.signed();
-            for x in members(a) {
-                assert!(ulo.ule(x) && x.ule(uhi));
-                assert!(slo.sle(x) && x.sle(shi));
-            }
-            for x in (0..16).map(U4) {
-                let left: Vec<U4> = members(a).into_iter().filter(|y| *y != x).collect();
-                match a.without(x) {
-                    None => assert!(left.is_empty()),
-                    Some(w) => assert!(left.iter().all(|y| w.contains(*y)), "{a:?} {x:?} {w:?}"),
-                }
-            }
-        }
     }
 }

@@ -3,6 +3,7 @@
 //! - [`bits`]: what the scalar domains are generic over
 //! - [`tnum`]: tristate numbers
 //! - [`interval`]: wrapped intervals
+//! - [`deduce`]: what they say of each other
 //! - [`scalar`]: their reduced product
 //! - [`scalar_half`]: its operations of half width
 //! - [`alu`]: arithmetic instructions on them
@@ -18,12 +19,15 @@
 
 pub mod alu;
 pub mod bits;
+pub mod deduce;
 pub mod difference;
 #[expect(
     clippy::should_implement_trait,
     reason = "named as in the bit-vector trait; operators would hide which domain is meant"
 )]
 pub mod interval;
+#[cfg(test)]
+mod interval_tests;
 pub mod join;
 pub mod lineage;
 pub mod order;

@@ -9,12 +9,18 @@ use super::tnum::Tnum;
 
 /// An order relation; the others are these with the operands exchanged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Relation {
+pub enum Relation {
+    /// Equal.
     Eq,
+    /// Different.
     Ne,
+    /// Unsigned less than.
     Ult,
+    /// Unsigned less than or equal.
     Ule,
+    /// Signed less than.
     Slt,
+    /// Signed less than or equal.
     Sle,
 }
 
@@ -90,61 +96,64 @@ fn low_bits_of<W: Word>(t: Tnum<W>) -> Tnum<W> {
     }
 }
 
-fn assume_interval<B: BitVec>(
+/// The operands when they are in that relation, or `None` if they cannot be.
+pub fn assume_interval<B: BitVec>(
     relation: Relation,
     x: Interval<B>,
     y: Interval<B>,
 ) -> Option<(Interval<B>, Interval<B>)> {
-    let one = B::one();
-    match relation {
-        Relation::Eq => {
-            let both = x.meet(y)?;
-            Some((both, both))
-        }
-        Relation::Ne => {
-            let x_left = if y.is_constant() { x.without(y.lo)? } else { x };
-            let y_left = if x.is_constant() { y.without(x.lo)? } else { y };
-            Some((x_left, y_left))
-        }
-        Relation::Ult => {
-            let (x_least, _) = x.unsigned();
-            let (_, y_most) = y.unsigned();
-            if y_most.same(B::zero()) || x_least.same(B::ones()) {
-                return None;
+    B::op("refine interval", (relation, x, y), |(relation, x, y)| {
+        let one = B::one();
+        match relation {
+            Relation::Eq => {
+                let both = x.meet(y)?;
+                Some((both, both))
             }
-            Some((
-                x.meet(Interval::new(B::zero(), y_most.sub(one)))?,
-                y.meet(Interval::new(x_least.add(one), B::ones()))?,
-            ))
-        }
-        Relation::Ule => {
-            let (x_least, _) = x.unsigned();
-            let (_, y_most) = y.unsigned();
-            Some((
-                x.meet(Interval::new(B::zero(), y_most))?,
-                y.meet(Interval::new(x_least, B::ones()))?,
-            ))
-        }
-        Relation::Slt => {
-            let (x_least, _) = x.signed();
-            let (_, y_most) = y.signed();
-            if y_most.same(B::signed_min()) || x_least.same(B::signed_max()) {
-                return None;
+            Relation::Ne => {
+                let x_left = if y.is_constant() { x.without(y.lo)? } else { x };
+                let y_left = if x.is_constant() { y.without(x.lo)? } else { y };
+                Some((x_left, y_left))
             }
-            Some((
-                x.meet(Interval::new(B::signed_min(), y_most.sub(one)))?,
-                y.meet(Interval::new(x_least.add(one), B::signed_max()))?,
-            ))
+            Relation::Ult => {
+                let (x_least, _) = x.unsigned();
+                let (_, y_most) = y.unsigned();
+                if y_most.same(B::zero()) || x_least.same(B::ones()) {
+                    return None;
+                }
+                Some((
+                    x.meet(Interval::new(B::zero(), y_most.sub(one)))?,
+                    y.meet(Interval::new(x_least.add(one), B::ones()))?,
+                ))
+            }
+            Relation::Ule => {
+                let (x_least, _) = x.unsigned();
+                let (_, y_most) = y.unsigned();
+                Some((
+                    x.meet(Interval::new(B::zero(), y_most))?,
+                    y.meet(Interval::new(x_least, B::ones()))?,
+                ))
+            }
+            Relation::Slt => {
+                let (x_least, _) = x.signed();
+                let (_, y_most) = y.signed();
+                if y_most.same(B::signed_min()) || x_least.same(B::signed_max()) {
+                    return None;
+                }
+                Some((
+                    x.meet(Interval::new(B::signed_min(), y_most.sub(one)))?,
+                    y.meet(Interval::new(x_least.add(one), B::signed_max()))?,
+                ))
+            }
+            Relation::Sle => {
+                let (x_least, _) = x.signed();
+                let (_, y_most) = y.signed();
+                Some((
+                    x.meet(Interval::new(B::signed_min(), y_most))?,
+                    y.meet(Interval::new(x_least, B::signed_max()))?,
+                ))
+            }
         }
-        Relation::Sle => {
-            let (x_least, _) = x.signed();
-            let (_, y_most) = y.signed();
-            Some((
-                x.meet(Interval::new(B::signed_min(), y_most))?,
-                y.meet(Interval::new(x_least, B::signed_max()))?,
-            ))
-        }
-    }
+    })
 }
 
 /// `a & b` is not zero (`taken`) or zero.

@@ -5,6 +5,10 @@
 //! other ([`Scalar::reduce`]). There is no empty scalar: what may be empty returns `None`.
 
 use super::bits::{BitVec, Word};
+use super::deduce::{
+    bits_of, bits_of_low, low_of, low_span_of, lower_end, raise_start, settled, signed_span_of,
+    span_of,
+};
 use super::interval::Interval;
 use super::tnum::Tnum;
 
@@ -56,11 +60,13 @@ impl<W: Word> Scalar<W> {
     /// The number, if only one is possible.
     #[inline]
     pub fn as_constant(self) -> Option<W> {
-        if self.bits.is_constant() {
-            Some(self.bits.value)
-        } else {
-            None
-        }
+        W::op("scalar as_constant", self, |s| {
+            if s.bits.is_constant() {
+                Some(s.bits.value)
+            } else {
+                None
+            }
+        })
     }
 
     /// Whether the number is one of those.
@@ -117,23 +123,24 @@ impl<W: Word> Scalar<W> {
     pub fn widen(self, newer: Self) -> Self {
         Self {
             bits: self.bits.join(newer.bits),
-            wide: widen(self.wide, newer.wide),
-            narrow: widen(self.narrow, newer.narrow),
+            wide: self.wide.widen(newer.wide),
+            narrow: self.narrow.widen(newer.narrow),
         }
     }
 
     /// Lets the parts sharpen each other; `None` if they contradict each other, that is if no
     /// number is left.
     pub fn reduce(self) -> Option<Self> {
-        let mut s = self;
-        // Twice: what the second round still gains is not worth a third.
-        for _ in 0..2 {
-            s = s.reduce_once()?;
-            if s.bits.is_constant() {
-                break;
+        W::op("scalar reduce", self, |mut s| {
+            // Twice: what the second round still gains is not worth a third.
+            for _ in 0..2 {
+                s = s.reduce_once()?;
+                if s.bits.is_constant() {
+                    break;
+                }
             }
-        }
-        Some(s)
+            Some(s)
+        })
     }
 
     /// As [`Self::reduce`] for results of operations on numbers that exist. Should the parts
@@ -143,39 +150,27 @@ impl<W: Word> Scalar<W> {
         self.reduce().unwrap_or(self)
     }
 
-    fn reduce_once(self) -> Option<Self> {
-        W::apart(move || {
+    /// One part after the other, by what the others say of it.
+    pub fn reduce_once(self) -> Option<Self> {
+        W::op("scalar reduce_once", self, |s| {
             let Self {
                 mut bits,
                 mut wide,
                 mut narrow,
-            } = self;
+            } = s;
             wide = wide.meet(span_of(bits))?;
             if let Some(signed) = signed_span_of(bits) {
                 wide = wide.meet(signed)?;
             }
             narrow = narrow.meet(low_span_of(bits))?;
-            if wide.span().ule(W::low_mask()) {
-                narrow = narrow.meet(Interval::new(wide.lo.low(), wide.hi.low()))?;
+            if let Some(low) = low_of(wide) {
+                narrow = narrow.meet(low)?;
             }
-            wide = tighten_ends(wide, narrow)?;
-            let (lo, hi) = wide.unsigned();
-            bits = bits.meet(Tnum::range(lo, hi))?;
-            let (lo, hi) = narrow.unsigned();
-            let low = Tnum::range(W::from_low(lo), W::from_low(hi));
-            bits = bits.meet(Tnum {
-                value: low.value,
-                mask: low.mask.or(W::low_mask().not()),
-            })?;
-            if bits.is_constant() {
-                let only = Self::constant(bits.value);
-                return if wide.contains(bits.value) && narrow.contains(bits.value.low()) {
-                    Some(only)
-                } else {
-                    None
-                };
-            }
-            Some(Self { bits, wide, narrow })
+            wide = raise_start(wide, narrow)?;
+            wide = lower_end(wide, narrow)?;
+            bits = bits.meet(bits_of(wide))?;
+            bits = bits.meet(bits_of_low(narrow))?;
+            settled(Self { bits, wide, narrow })
         })
     }
 
@@ -260,20 +255,20 @@ impl<W: Word> Scalar<W> {
     /// Signed `a % b`, `a` where `b` is 0.
     pub fn srem(self, other: Self) -> Self {
         match (self.as_constant(), other.as_constant()) {
-            (Some(x), Some(y)) => Self::constant(x.sub(signed_quotient(x, y).mul(y))),
+            (Some(x), Some(y)) => Self::constant(signed_remainder(x, y)),
             _ => Self::range(self.wide.srem(other.wide)),
         }
     }
 
     /// `a << b`, the amount masked to the width.
     pub fn shl(self, by: Self) -> Self {
-        let by = by.amount_below(W::BITS);
+        let by = by.amount(W::BITS);
         match by.as_constant() {
             Some(amount) => {
                 let half = W::constant(u64::from(W::BITS / 2));
                 Self {
                     bits: self.bits.shl(amount),
-                    wide: self.wide.shl(by.wide),
+                    wide: self.wide.shl(by),
                     narrow: if amount.ult(half) {
                         self.narrow.shl(Interval::constant(amount.low()))
                     } else {
@@ -282,18 +277,18 @@ impl<W: Word> Scalar<W> {
                 }
                 .reduced()
             }
-            None => Self::range(self.wide.shl(by.wide)),
+            None => Self::range(self.wide.shl(by)),
         }
     }
 
     /// Logical `a >> b`, the amount masked to the width.
     pub fn lshr(self, by: Self) -> Self {
-        let by = by.amount_below(W::BITS);
+        let by = by.amount(W::BITS);
         Self {
             bits: by
                 .as_constant()
                 .map_or(Tnum::unknown(), |amount| self.bits.lshr(amount)),
-            wide: self.wide.lshr(by.wide),
+            wide: self.wide.lshr(by),
             narrow: Interval::full(),
         }
         .reduced()
@@ -301,24 +296,33 @@ impl<W: Word> Scalar<W> {
 
     /// Arithmetic `a >> b`, the amount masked to the width.
     pub fn ashr(self, by: Self) -> Self {
-        let by = by.amount_below(W::BITS);
+        let by = by.amount(W::BITS);
         Self {
             bits: by
                 .as_constant()
                 .map_or(Tnum::unknown(), |amount| self.bits.ashr(amount)),
-            wide: self.wide.ashr(by.wide),
+            wide: self.wide.ashr(by),
             narrow: Interval::full(),
         }
         .reduced()
     }
 
-    /// The amount as the machine takes it, for a shift of a value of that many bits.
-    pub(super) fn amount_below(self, bits: u32) -> Self {
-        let most = W::constant(u64::from(bits - 1));
-        if self.unsigned().1.ule(most) {
-            return self;
-        }
-        self.and(Self::constant(most))
+    /// The amount as the machine takes it, for a shift of a value of that many bits: from the
+    /// least up to the greatest, which is below the number of bits.
+    pub fn amount(self, bits: u32) -> Interval<W> {
+        W::op("scalar amount", (self, bits), |(s, bits)| {
+            let most = W::constant(u64::from(bits - 1));
+            let by = if s.unsigned().1.ule(most) {
+                s
+            } else {
+                s.and(Self::constant(most))
+            };
+            let (lo, hi) = by.unsigned();
+            Interval {
+                lo,
+                hi: hi.umin(most),
+            }
+        })
     }
 
     /// `-a`.
@@ -340,19 +344,9 @@ impl<W: Word> Scalar<W> {
     /// The low bits, sign-extended; `bits` from 1 to the width.
     pub fn sign_extend(self, bits: u32) -> Self {
         let by = W::constant(u64::from(W::BITS - bits));
-        let lo = W::signed_min().ashr(by);
-        let fits = Interval::new(lo, lo.not());
-        let wide = if self.wide.is_subset(fits) {
-            self.wide
-        } else if bits == W::Half::BITS {
-            let (lo, hi) = self.narrow.signed();
-            Interval::new(sign_extend_half(lo), sign_extend_half(hi))
-        } else {
-            fits
-        };
         Self {
             bits: self.bits.shl(by).ashr(by),
-            wide,
+            wide: sign_extended(self.wide, self.narrow, bits),
             narrow: if bits == W::Half::BITS {
                 self.narrow
             } else {
@@ -375,14 +369,21 @@ impl<W: Word> Scalar<W> {
     }
 }
 
+fn magnitude<B: BitVec>(x: B) -> B {
+    B::op(
+        "magnitude",
+        x,
+        |x| if x.slt(B::zero()) { x.neg() } else { x },
+    )
+}
+
 /// Signed quotient, truncated towards zero; 0 for a zero divisor, wrapping for the least number
 /// by -1.
-pub(super) fn signed_quotient<B: BitVec>(x: B, y: B) -> B {
-    B::apart(move || {
+pub fn signed_quotient<B: BitVec>(x: B, y: B) -> B {
+    B::op("signed quotient", (x, y), |(x, y)| {
         if y.same(B::zero()) {
             return B::zero();
         }
-        let magnitude = |v: B| if v.slt(B::zero()) { v.neg() } else { v };
         let quotient = magnitude(x).udiv(magnitude(y));
         if x.slt(B::zero()) == y.slt(B::zero()) {
             quotient
@@ -392,91 +393,43 @@ pub(super) fn signed_quotient<B: BitVec>(x: B, y: B) -> B {
     })
 }
 
+/// Signed remainder with the sign of the dividend, which it is for a zero divisor.
+pub fn signed_remainder<B: BitVec>(x: B, y: B) -> B {
+    B::op("signed remainder", (x, y), |(x, y)| {
+        if y.same(B::zero()) {
+            return x;
+        }
+        let rest = magnitude(x).urem(magnitude(y));
+        if x.slt(B::zero()) { rest.neg() } else { rest }
+    })
+}
+
+/// Range of the low bits of numbers in `wide`, with lower halves in `narrow`, sign-extended.
+pub fn sign_extended<W: Word>(
+    wide: Interval<W>,
+    narrow: Interval<W::Half>,
+    bits: u32,
+) -> Interval<W> {
+    W::op(
+        "scalar sign_extended",
+        (wide, narrow, bits),
+        |(wide, narrow, bits)| {
+            let by = W::constant(u64::from(W::BITS - bits));
+            let lo = W::signed_min().ashr(by);
+            let fits = Interval::new(lo, lo.not());
+            if wide.is_subset(fits) {
+                wide
+            } else if bits == W::Half::BITS {
+                let (lo, hi) = narrow.signed();
+                Interval::new(sign_extend_half(lo), sign_extend_half(hi))
+            } else {
+                fits
+            }
+        },
+    )
+}
+
 fn sign_extend_half<W: Word>(x: W::Half) -> W {
     let up = W::constant(u64::from(W::BITS - W::Half::BITS));
     W::from_low(x).shl(up).ashr(up)
-}
-
-/// Unsigned range of a tnum.
-fn span_of<B: BitVec>(t: Tnum<B>) -> Interval<B> {
-    Interval::new(t.umin(), t.umax())
-}
-
-/// Signed range of a tnum whose sign is unknown.
-fn signed_span_of<B: BitVec>(t: Tnum<B>) -> Option<Interval<B>> {
-    let sign = B::signed_min();
-    if t.mask.and(sign).same(B::zero()) {
-        return None;
-    }
-    Some(Interval::new(t.value.or(sign), t.umax().and(sign.not())))
-}
-
-/// Range of the lower half of a tnum.
-fn low_span_of<W: Word>(t: Tnum<W>) -> Interval<W::Half> {
-    Interval::new(t.umin().low(), t.umax().low())
-}
-
-/// Moves the ends inwards to numbers whose lower half is in `narrow`.
-fn tighten_ends<W: Word>(wide: Interval<W>, narrow: Interval<W::Half>) -> Option<Interval<W>> {
-    lower_end(raise_start(wide, narrow)?, narrow)
-}
-
-fn raise_start<W: Word>(wide: Interval<W>, narrow: Interval<W::Half>) -> Option<Interval<W>> {
-    W::apart(move || {
-        if narrow.contains(wide.lo.low()) {
-            return Some(wide);
-        }
-        let up = W::from_low(narrow.lo.sub(wide.lo.low()));
-        if wide.span().ult(up) {
-            return None;
-        }
-        Some(Interval {
-            lo: wide.lo.add(up),
-            hi: wide.hi,
-        })
-    })
-}
-
-fn lower_end<W: Word>(wide: Interval<W>, narrow: Interval<W::Half>) -> Option<Interval<W>> {
-    W::apart(move || {
-        if narrow.contains(wide.hi.low()) {
-            return Some(wide);
-        }
-        let down = W::from_low(wide.hi.low().sub(narrow.hi));
-        if wide.span().ult(down) {
-            return None;
-        }
-        Some(Interval {
-            lo: wide.lo,
-            hi: wide.hi.sub(down),
-        })
-    })
-}
-
-fn widen<B: BitVec>(old: Interval<B>, newer: Interval<B>) -> Interval<B> {
-    B::apart(move || {
-        let join = old.join(newer);
-        if join.is_subset(old) {
-            return old;
-        }
-        let mut bits = 1;
-        while bits < B::BITS {
-            let top = B::one().shl(B::constant(u64::from(bits)));
-            let unsigned = Interval::new(B::zero(), top.sub(B::one()));
-            if join.is_subset(unsigned) {
-                return unsigned;
-            }
-            bits += 1;
-        }
-        let mut bits = 1;
-        while bits < B::BITS {
-            let top = B::one().shl(B::constant(u64::from(bits)));
-            let signed = Interval::new(top.neg(), top.sub(B::one()));
-            if join.is_subset(signed) {
-                return signed;
-            }
-            bits += 1;
-        }
-        Interval::full()
-    })
 }

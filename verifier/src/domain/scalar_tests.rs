@@ -5,6 +5,7 @@
 
 use bpftime_isa::{Cond, Width};
 
+use super::interval::Interval;
 use super::refine::assume;
 use super::scalar::Scalar;
 
@@ -265,4 +266,17 @@ fn constants_stay_constants() {
             }
         }
     }
+}
+
+/// The two parts of an amount need not agree: what one part alone does not bound is bounded.
+#[test]
+fn shift_amounts_are_bounded_even_where_their_parts_were_not_reduced() {
+    let amount = Scalar::<u64> {
+        wide: Interval::new(0, 31),
+        narrow: Interval::new(0, 32),
+        ..Scalar::unknown()
+    };
+    assert!(amount.contains(5));
+    let bit = Scalar::<u64>::range(Interval::new(0, 1));
+    assert!(bit.shl_half(amount).contains(1 << 5));
 }

@@ -37,11 +37,13 @@ impl<B: BitVec> Tnum<B> {
     /// The least tnum that holds all of `lo..=hi`, unsigned, `lo <= hi`: the common prefix.
     #[inline]
     pub fn range(lo: B, hi: B) -> Self {
-        let mask = lo.xor(hi).smear();
-        Self {
-            value: lo.and(mask.not()),
-            mask,
-        }
+        B::op("tnum range", (lo, hi), |(lo, hi)| {
+            let mask = lo.xor(hi).smear();
+            Self {
+                value: lo.and(mask.not()),
+                mask,
+            }
+        })
     }
 
     /// Whether exactly one number is possible.
@@ -59,8 +61,9 @@ impl<B: BitVec> Tnum<B> {
     /// Whether every number of `self` is one of `other`'s.
     #[inline]
     pub fn is_subset(self, other: Self) -> bool {
-        self.mask.and(other.mask.not()).same(B::zero())
-            && self.value.and(other.mask.not()).same(other.value)
+        B::op("tnum is_subset", (self, other), |(a, b)| {
+            a.mask.and(b.mask.not()).same(B::zero()) && a.value.and(b.mask.not()).same(b.value)
+        })
     }
 
     /// Least unsigned number.
@@ -78,99 +81,129 @@ impl<B: BitVec> Tnum<B> {
     /// Least tnum that holds both.
     #[inline]
     pub fn join(self, other: Self) -> Self {
-        let mask = self.mask.or(other.mask).or(self.value.xor(other.value));
-        Self {
-            value: self.value.and(mask.not()),
-            mask,
-        }
+        B::op("tnum join", (self, other), |(a, b)| {
+            let mask = a.mask.or(b.mask).or(a.value.xor(b.value));
+            Self {
+                value: a.value.and(mask.not()),
+                mask,
+            }
+        })
     }
 
     /// Numbers that are in both, or `None` if known bits contradict each other.
     #[inline]
     pub fn meet(self, other: Self) -> Option<Self> {
-        let both_known = self.mask.or(other.mask).not();
-        if !self.value.xor(other.value).and(both_known).same(B::zero()) {
-            return None;
-        }
-        let mask = self.mask.and(other.mask);
-        Some(Self {
-            value: self.value.or(other.value).and(mask.not()),
-            mask,
+        B::op("tnum meet", (self, other), |(a, b)| {
+            let both_known = a.mask.or(b.mask).not();
+            if !a.value.xor(b.value).and(both_known).same(B::zero()) {
+                return None;
+            }
+            let mask = a.mask.and(b.mask);
+            Some(Self {
+                value: a.value.or(b.value).and(mask.not()),
+                mask,
+            })
         })
     }
 
     /// `a + b`.
     #[inline]
     pub fn add(self, other: Self) -> Self {
-        let sum_mask = self.mask.add(other.mask);
-        let sum_value = self.value.add(other.value);
-        let carries = sum_mask.add(sum_value).xor(sum_value);
-        let mask = carries.or(self.mask).or(other.mask);
-        Self {
-            value: sum_value.and(mask.not()),
-            mask,
-        }
+        B::op("tnum add", (self, other), |(a, b)| {
+            let sum_mask = a.mask.add(b.mask);
+            let sum_value = a.value.add(b.value);
+            let carries = sum_mask.add(sum_value).xor(sum_value);
+            let mask = carries.or(a.mask).or(b.mask);
+            Self {
+                value: sum_value.and(mask.not()),
+                mask,
+            }
+        })
     }
 
     /// `a - b`.
     #[inline]
     pub fn sub(self, other: Self) -> Self {
-        let difference = self.value.sub(other.value);
-        let most = difference.add(self.mask);
-        let least = difference.sub(other.mask);
-        let mask = most.xor(least).or(self.mask).or(other.mask);
-        Self {
-            value: difference.and(mask.not()),
-            mask,
-        }
+        B::op("tnum sub", (self, other), |(a, b)| {
+            let difference = a.value.sub(b.value);
+            let most = difference.add(a.mask);
+            let least = difference.sub(b.mask);
+            let mask = most.xor(least).or(a.mask).or(b.mask);
+            Self {
+                value: difference.and(mask.not()),
+                mask,
+            }
+        })
     }
 
     /// `a & b`.
     #[inline]
     pub fn and(self, other: Self) -> Self {
-        let value = self.value.and(other.value);
-        let possible = self.umax().and(other.umax());
-        Self {
-            value,
-            mask: possible.and(value.not()),
-        }
+        B::op("tnum and", (self, other), |(a, b)| {
+            let value = a.value.and(b.value);
+            let possible = a.umax().and(b.umax());
+            Self {
+                value,
+                mask: possible.and(value.not()),
+            }
+        })
     }
 
     /// `a | b`.
     #[inline]
     pub fn or(self, other: Self) -> Self {
-        let value = self.value.or(other.value);
-        Self {
-            value,
-            mask: self.mask.or(other.mask).and(value.not()),
-        }
+        B::op("tnum or", (self, other), |(a, b)| {
+            let value = a.value.or(b.value);
+            Self {
+                value,
+                mask: a.mask.or(b.mask).and(value.not()),
+            }
+        })
     }
 
     /// `a ^ b`.
     #[inline]
     pub fn xor(self, other: Self) -> Self {
-        let mask = self.mask.or(other.mask);
-        Self {
-            value: self.value.xor(other.value).and(mask.not()),
-            mask,
-        }
+        B::op("tnum xor", (self, other), |(a, b)| {
+            let mask = a.mask.or(b.mask);
+            Self {
+                value: a.value.xor(b.value).and(mask.not()),
+                mask,
+            }
+        })
     }
 
     /// `a * b`, by long multiplication over the bits of `a`: a known 1 adds `b`, an unknown bit
     /// adds `b` or nothing.
     pub fn mul(self, other: Self) -> Self {
-        if self.is_constant() && other.is_constant() {
-            return Self::constant(self.value.mul(other.value));
-        }
-        let mut sum = Self::constant(B::zero());
-        let mut shifted = other;
-        let mut bit = 0;
-        while bit < B::BITS {
-            let at = B::one().shl(B::constant(u64::from(bit)));
-            sum = B::apart(|| {
-                if !self.value.and(at).same(B::zero()) {
+        B::op("tnum mul", (self, other), |(a, b)| {
+            if a.is_constant() && b.is_constant() {
+                return Self::constant(a.value.mul(b.value));
+            }
+            let mut sum = Self::constant(B::zero());
+            let mut shifted = b;
+            let mut bit = 0;
+            while bit < B::BITS {
+                let at = B::one().shl(B::constant(u64::from(bit)));
+                sum = Self::mul_step(sum, a, shifted, at);
+                shifted = shifted.shl(B::one());
+                bit += 1;
+            }
+            sum
+        })
+    }
+
+    /// The sum with what the bit `at` of `a` contributes to the product: `b`, shifted to it, or
+    /// nothing.
+    #[inline]
+    pub fn mul_step(sum: Self, a: Self, shifted: Self, at: B) -> Self {
+        B::op(
+            "tnum mul_step",
+            (sum, a, shifted, at),
+            |(sum, a, shifted, at)| {
+                if !a.value.and(at).same(B::zero()) {
                     sum.add(shifted)
-                } else if !self.mask.and(at).same(B::zero()) {
+                } else if !a.mask.and(at).same(B::zero()) {
                     sum.add(Self {
                         value: B::zero(),
                         mask: shifted.umax(),
@@ -178,51 +211,47 @@ impl<B: BitVec> Tnum<B> {
                 } else {
                     sum
                 }
-            });
-            shifted = Self {
-                value: shifted.value.shl(B::one()),
-                mask: shifted.mask.shl(B::one()),
-            };
-            bit += 1;
-        }
-        sum
+            },
+        )
     }
 
     /// `a << by`, `by` below the width.
     #[inline]
     pub fn shl(self, by: B) -> Self {
-        Self {
-            value: self.value.shl(by),
-            mask: self.mask.shl(by),
-        }
+        B::op("tnum shl", (self, by), |(a, by)| Self {
+            value: a.value.shl(by),
+            mask: a.mask.shl(by),
+        })
     }
 
     /// Logical `a >> by`, `by` below the width.
     #[inline]
     pub fn lshr(self, by: B) -> Self {
-        Self {
-            value: self.value.lshr(by),
-            mask: self.mask.lshr(by),
-        }
+        B::op("tnum lshr", (self, by), |(a, by)| Self {
+            value: a.value.lshr(by),
+            mask: a.mask.lshr(by),
+        })
     }
 
     /// Arithmetic `a >> by`, `by` below the width.
     #[inline]
     pub fn ashr(self, by: B) -> Self {
-        let mask = self.mask.ashr(by);
-        Self {
-            value: self.value.ashr(by).and(mask.not()),
-            mask,
-        }
+        B::op("tnum ashr", (self, by), |(a, by)| {
+            let mask = a.mask.ashr(by);
+            Self {
+                value: a.value.ashr(by).and(mask.not()),
+                mask,
+            }
+        })
     }
 
     /// `a & keep` with constant bits.
     #[inline]
     pub fn keep(self, keep: B) -> Self {
-        Self {
-            value: self.value.and(keep),
-            mask: self.mask.and(keep),
-        }
+        B::op("tnum keep", (self, keep), |(a, keep)| Self {
+            value: a.value.and(keep),
+            mask: a.mask.and(keep),
+        })
     }
 }
 
