@@ -5,7 +5,9 @@ use bpftime_verifier::domain::bits::BitVec;
 use bpftime_verifier::domain::interval::Interval;
 use bpftime_verifier::domain::tnum::Tnum;
 
-use crate::claims::{Claim, claim, interval, tnum};
+use crate::claims::{Claim, broken_lemma};
+use crate::lemmas::{interval, tnum};
+use crate::machine::Spec;
 
 /// Carries out of unknown bits are forgotten.
 fn add_without_carries<B: BitVec>(a: Tnum<B>, b: Tnum<B>) -> Tnum<B> {
@@ -96,41 +98,67 @@ fn join_of_ends<B: BitVec>(a: Interval<B>, b: Interval<B>) -> Interval<B> {
 /// All broken versions.
 pub fn all() -> Vec<Claim> {
     vec![
-        claim!("tnum", "add without carries", &[64], cuts: false, |m, W| {
-            tnum::binary(m, add_without_carries, W::add);
-        }),
-        claim!("tnum", "sub with carries", &[64], cuts: false, |m, W| {
-            tnum::binary(m, sub_with_carries, W::sub);
-        }),
-        claim!("tnum", "and of masks", &[64], cuts: false, |m, W| {
-            tnum::binary(m, and_of_masks, BitVec::and);
-        }),
-        claim!("tnum", "ashr of known sign", &[64], cuts: false, |m, W| {
-            tnum::shift(m, ashr_of_known_sign, W::ashr);
-        }),
-        claim!("interval", "add of ends", &[64], cuts: false, |m, W| {
-            interval::binary(m, add_of_ends, W::add);
-        }),
-        claim!("interval", "sub of ends", &[64], cuts: false, |m, W| {
-            interval::binary(m, sub_of_ends, W::sub);
-        }),
-        claim!("interval", "udiv by the wrong end", &[64], cuts: false, |m, W| {
-            interval::binary(m, udiv_by_the_wrong_end, W::quotient);
-        }),
-        claim!("interval", "urem below the least", &[64], cuts: false, |m, W| {
-            interval::binary(m, urem_below_the_least, W::remainder);
-        }),
-        claim!("interval", "shl that overflows", &[64], cuts: false, |m, W| {
-            interval::shift(m, shl_that_overflows, W::shl);
-        }),
-        claim!("interval", "ashr of unsigned", &[64], cuts: false, |m, W| {
-            interval::shift(m, ashr_of_unsigned, W::ashr);
-        }),
-        claim!("interval", "or up to the larger", &[64], cuts: false, |m, W| {
-            interval::binary(m, or_up_to_the_larger, BitVec::or);
-        }),
-        claim!("interval", "join of ends", &[64], cuts: false, |m, W| {
-            interval::binary(m, |a, b| join_of_ends(a, b), |x, _| x);
-        }),
+        broken_lemma!("add without carries", |W| tnum::binary::<W>(
+            "tnum add without carries",
+            add_without_carries,
+            W::add
+        )),
+        broken_lemma!("sub with carries", |W| tnum::binary::<W>(
+            "tnum sub with carries",
+            sub_with_carries,
+            W::sub
+        )),
+        broken_lemma!("and of masks", |W| tnum::binary::<W>(
+            "tnum and of masks",
+            and_of_masks,
+            BitVec::and
+        )),
+        broken_lemma!("ashr of known sign", |W| tnum::shift::<W>(
+            "tnum ashr of known sign",
+            ashr_of_known_sign,
+            W::ashr
+        )),
+        broken_lemma!("add of ends", |W| interval::binary::<W>(
+            "interval add of ends",
+            add_of_ends,
+            W::add
+        )),
+        broken_lemma!("sub of ends", |W| interval::binary::<W>(
+            "interval sub of ends",
+            sub_of_ends,
+            W::sub
+        )),
+        broken_lemma!("udiv by the wrong end", |W| interval::binary::<W>(
+            "interval udiv by the wrong end",
+            udiv_by_the_wrong_end,
+            W::quotient
+        )),
+        broken_lemma!("urem below the least", |W| interval::binary::<W>(
+            "interval urem below the least",
+            urem_below_the_least,
+            W::remainder
+        )),
+        broken_lemma!("shl that overflows", |W| interval::shift::<W>(
+            "interval shl that overflows",
+            shl_that_overflows,
+            W::shl,
+            |_, _, _| {}
+        )),
+        broken_lemma!("ashr of unsigned", |W| interval::shift::<W>(
+            "interval ashr of unsigned",
+            ashr_of_unsigned,
+            W::ashr,
+            |_, _, _| {}
+        )),
+        broken_lemma!("or up to the larger", |W| interval::binary::<W>(
+            "interval or up to the larger",
+            or_up_to_the_larger,
+            BitVec::or
+        )),
+        broken_lemma!("join of ends", |W| interval::around::<W>(
+            "interval join of ends",
+            0,
+            join_of_ends
+        )),
     ]
 }

@@ -1,21 +1,22 @@
 //! Explores what code does on terms.
 //!
 //! A comparison of terms is a fork where both answers are possible. [`explore`] runs a function
-//! again and again, each time another way, until all are seen. [`apart`], which the domains call
-//! around functions without side effects, explores one such function on its own and goes on with
-//! one result: the choice between its results, each under the conditions of its way.
+//! again and again, each time another way, until all are seen. The functions of the domains come
+//! here by name ([`op`]). In a *plain* proof such a function is explored on its own, and the
+//! result is the choice between its results, each under the conditions of its way.
 //!
-//! Where a claim follows numbers through a computation ([`follow`]), `apart` may go further and
-//! *cut*: it proves that each of its results contains the followed numbers, and goes on with new
-//! unknowns of which just that is known. What is then shown holds for all results that contain
-//! them, so for the real one.
+//! A *modular* proof goes by what is proved of the functions ([`crate::lemma`]): a call's result
+//! is a new unknown, of which just that is known. What is then shown holds for all results of
+//! which it is known, so for the real one. The function that the proof is about is run, and so
+//! are those of which nothing is claimed.
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
+use crate::lemma::{Contract, contracts};
 use crate::machine::Truth;
 use crate::shape::{Handler, handler_of};
 use crate::solve::{Answer, Oracle};
@@ -47,21 +48,25 @@ pub enum Outcome {
 }
 
 /// What a proof took.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Effort {
     /// Questions to z3.
     pub questions: u64,
     /// Ways through the claim.
     pub ways: u64,
+    /// What it goes by: functions of which something is claimed, with widths.
+    pub used: Vec<(&'static str, u32)>,
 }
 
-/// One merged or cut result.
-struct Merged {
+/// What a function gives.
+struct Given {
     parts: Vec<u32>,
     /// Whether there is a result.
     present: Prop,
-    /// What is known of the parts, if they are new unknowns.
-    facts: Vec<Prop>,
+    /// What is known if there is one, and if there is none.
+    facts: [Vec<Prop>; 2],
+    /// Numbers to be followed from there on.
+    made: Vec<(u32, u32)>,
 }
 
 enum Event {
@@ -71,7 +76,7 @@ enum Event {
         yes: bool,
         open: bool,
     },
-    Apart(Rc<Merged>),
+    Call(Rc<Given>),
 }
 
 struct Frame {
@@ -86,7 +91,11 @@ struct Driver {
     oracle: Oracle,
     path: Vec<Prop>,
     frames: Vec<Frame>,
-    cuts: bool,
+    modular: bool,
+    /// The function that the proof is about.
+    about: &'static str,
+    /// Functions and widths that the proof goes by.
+    used: BTreeSet<(&'static str, u32)>,
     patient: (u32, u32),
     followed: Vec<(u32, u32)>,
     inputs: Vec<u32>,
@@ -99,6 +108,9 @@ impl Driver {
     /// Whether it holds on the path: by what is relevant to it, or else by all that is known;
     /// quickly, or else with more patience.
     fn always(&mut self, path: &[Prop], claimed: Prop) -> Answer {
+        if path.contains(&claimed) {
+            return Answer::Always;
+        }
         let some = relevant(path, &self.followed, claimed);
         let mut refuted = some.len() == path.len();
         for limits in [QUICK, self.patient] {
@@ -153,16 +165,29 @@ fn with<R>(f: impl FnOnce(&mut Driver) -> R) -> R {
     DRIVER.with_borrow_mut(|driver| f(driver.as_mut().expect("terms live inside a proof")))
 }
 
-/// Proves or refutes a claim. With `cuts`, results of functions are forgotten but for what the
-/// claim follows; a refutation may then be one of the forgetting, and is given as unknown.
-pub(crate) fn prove(width: u32, limit: u32, cuts: bool, claim: &dyn Fn()) -> Outcome {
+/// How to prove something.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    /// Whether to go by what is proved of functions that are called; a refutation may then be one
+    /// of not knowing enough, and is given as unknown.
+    pub(crate) modular: bool,
+    /// The function that it is about, if it is about one.
+    pub(crate) about: &'static str,
+    /// Limit for a question, in about milliseconds.
+    pub(crate) limit: u32,
+}
+
+/// Proves or refutes a claim.
+pub(crate) fn prove(width: u32, manner: Manner, claim: &dyn Fn()) -> Outcome {
     term::reset();
     DRIVER.set(Some(Driver {
         oracle: Oracle::new(width > 16),
         path: Vec::new(),
         frames: Vec::new(),
-        cuts,
-        patient: (limit / 3, limit),
+        modular: manner.modular,
+        about: manner.about,
+        used: BTreeSet::new(),
+        patient: (manner.limit / 3, manner.limit),
         followed: Vec::new(),
         inputs: Vec::new(),
         next_input: 0,
@@ -173,6 +198,8 @@ pub(crate) fn prove(width: u32, limit: u32, cuts: bool, claim: &dyn Fn()) -> Out
             with(|driver| {
                 driver.next_input = 0;
                 driver.ways += 1;
+                driver.followed.clear();
+                driver.oracle.remember_arithmetic();
             });
             claim();
         });
@@ -181,6 +208,7 @@ pub(crate) fn prove(width: u32, limit: u32, cuts: bool, claim: &dyn Fn()) -> Out
     let effort = with(|driver| Effort {
         questions: driver.oracle.asked,
         ways: driver.ways,
+        used: driver.used.iter().copied().collect(),
     });
     DRIVER.set(None);
     match result {
@@ -209,28 +237,47 @@ pub(crate) fn input(width: u32) -> u32 {
 }
 
 pub(crate) fn assume(condition: Prop) {
-    with(|driver| driver.path.push(condition));
+    with(|driver| driver.path.extend(term::conjuncts(condition)));
 }
 
+/// Follows a number and its lower half.
 pub(crate) fn follow(width: u32, number: u32) {
     with(|driver| {
-        if !driver.followed.contains(&(width, number)) {
-            driver.followed.push((width, number));
+        let low = (width > 4).then(|| (width / 2, term::low(width / 2, number)));
+        for number in [Some((width, number)), low].into_iter().flatten() {
+            if !driver.followed.contains(&number) {
+                driver.followed.push(number);
+            }
         }
     });
+}
+
+pub(crate) fn forget_arithmetic() {
+    with(|driver| driver.oracle.forget_arithmetic());
+}
+
+/// The proof goes by something else that is claimed.
+pub(crate) fn use_of(name: &'static str, width: u32) {
+    with(|driver| driver.used.insert((name, width)));
 }
 
 /// Ends the claim unless the condition always holds here.
 pub(crate) fn show(what: &'static str, condition: Prop) {
     let answer = with(|driver| {
         let path = std::mem::take(&mut driver.path);
-        let answer = driver.always(&path, condition);
+        let unknown = term::conjuncts(condition)
+            .into_iter()
+            .find(|part| driver.always(&path, *part) != Answer::Always);
+        let answer = match unknown {
+            None => Answer::Always,
+            Some(_) => driver.always(&path, condition),
+        };
         driver.path = path;
         answer
     });
     match answer {
         Answer::Always => {}
-        Answer::Not(inputs) if !with(|driver| driver.cuts) => {
+        Answer::Not(inputs) if !with(|driver| driver.modular) => {
             stop(Outcome::Refuted { what, inputs })
         }
         Answer::Not(_) | Answer::Unknown => stop(Outcome::Unknown { what }),
@@ -239,6 +286,11 @@ pub(crate) fn show(what: &'static str, condition: Prop) {
 
 /// Which way to go at a comparison.
 pub(crate) fn decide(condition: Prop) -> bool {
+    fork(condition, true)
+}
+
+/// Goes one of two ways; `asked` whether it is possible.
+fn fork(condition: Prop, asked: bool) -> bool {
     if let Some(known) = condition.as_literal() {
         return known;
     }
@@ -251,9 +303,12 @@ pub(crate) fn decide(condition: Prop) -> bool {
         }
         let frame = driver.frames.last_mut().expect("a claim is explored");
         if frame.at == frame.events.len() {
-            let path = relevant(&driver.path, &driver.followed, condition);
-            let yes = driver.oracle.possible(&path, condition);
-            let no = !yes || driver.oracle.possible(&path, condition.negation());
+            let (mut yes, mut no) = (true, true);
+            if asked {
+                let path = relevant(&driver.path, &driver.followed, condition);
+                yes = driver.oracle.possible(&path, condition);
+                no = !yes || driver.oracle.possible(&path, condition.negation());
+            }
             frame.events.push(Event::Fork {
                 taken: if yes { condition } else { condition.negation() },
                 yes,
@@ -264,7 +319,7 @@ pub(crate) fn decide(condition: Prop) -> bool {
             unreachable!("the same events again");
         };
         frame.at += 1;
-        driver.path.push(*taken);
+        driver.path.extend(term::conjuncts(*taken));
         *yes
     })
 }
@@ -316,63 +371,78 @@ fn next_way(events: &mut Vec<Event>) -> bool {
     false
 }
 
-/// Runs a function without side effects on its own, if its result is made of terms.
-pub(crate) fn apart<const N: u32, T: Copy + 'static>(f: &dyn Fn() -> T) -> T {
-    let Some(handler) = handler_of::<N, T>() else {
-        return f();
+/// A function of the domains, whose result depends on its arguments alone.
+pub(crate) fn op<const N: u32, A: Copy + 'static, R: Copy + 'static>(
+    name: &'static str,
+    args: A,
+    f: &dyn Fn(A) -> R,
+) -> R {
+    let (modular, about) = with(|driver| (driver.modular, driver.about));
+    let lemmas = if modular && about != name {
+        contracts(name, N)
+    } else {
+        None
     };
+    let Some(handler) = handler_of::<R>() else {
+        return f(args);
+    };
+    let given = match lemmas {
+        Some(lemmas) => once(|| {
+            with(|driver| driver.used.insert((name, N)));
+            by_lemmas::<N>(handler, &lemmas, &args)
+        }),
+        None if modular => return f(args),
+        None => once(|| merge(explore(|| (handler.parts)(&f(args) as &dyn Any)))),
+    };
+    let present = fork(given.present, !modular);
+    with(|driver| {
+        let facts = given.facts[usize::from(!present)].iter();
+        driver
+            .path
+            .extend(facts.flat_map(|fact| term::conjuncts(*fact)));
+    });
+    for (width, number) in &given.made {
+        follow(*width, *number);
+    }
+    let parts = present.then_some(given.parts.as_slice());
+    *(handler.build)(parts)
+        .downcast::<R>()
+        .expect("the handler of the type")
+}
+
+/// What was given when this way was last gone, or is now.
+fn once(give: impl FnOnce() -> Given) -> Rc<Given> {
     let done = with(|driver| {
         let frame = driver.frames.last().expect("a claim is explored");
         match frame.events.get(frame.at) {
-            Some(Event::Apart(merged)) => Some(Rc::clone(merged)),
+            Some(Event::Call(given)) => Some(Rc::clone(given)),
             Some(Event::Fork { .. }) => unreachable!("the same events again"),
             None => None,
         }
     });
-    let merged = done.unwrap_or_else(|| {
-        let results = explore(|| (handler.parts)(&f() as &dyn Any));
-        let merged = Rc::new(merge(handler, results));
+    let given = done.unwrap_or_else(|| {
+        let given = Rc::new(give());
         with(|driver| {
             let frame = driver.frames.last_mut().expect("a claim is explored");
-            frame.events.push(Event::Apart(Rc::clone(&merged)));
+            frame.events.push(Event::Call(Rc::clone(&given)));
         });
-        merged
+        given
     });
     with(|driver| driver.frames.last_mut().expect("a claim is explored").at += 1);
-    let parts = decide(merged.present).then_some(merged.parts.as_slice());
-    if parts.is_some() {
-        with(|driver| driver.path.extend(&merged.facts));
-    }
-    *(handler.build)(parts)
-        .downcast::<T>()
-        .expect("the handler of the type")
+    given
 }
 
-type Results = Vec<(Vec<Prop>, Option<Vec<u32>>)>;
-
-fn merge(handler: Handler, results: Results) -> Merged {
-    let conjunction = |way: &[Prop]| {
-        way.iter()
-            .fold(Prop::literal(true), |all, one| all.and(*one))
-    };
+/// The choice between the results of all ways.
+fn merge(results: Vec<(Vec<Prop>, Option<Vec<u32>>)>) -> Given {
     let mut present = Prop::literal(false);
-    let mut found: Vec<(Prop, Vec<Prop>, Vec<u32>)> = Vec::new();
-    let all = results.iter().all(|(_, parts)| parts.is_some());
-    for (way, parts) in results {
-        if let Some(parts) = parts {
-            let condition = conjunction(&way);
-            present = present.or(condition);
-            found.push((condition, way, parts));
-        }
-    }
-    if all {
-        present = Prop::literal(true);
-    }
-    if let Some(cut) = cut(handler, &found) {
-        return Merged { present, ..cut };
-    }
     let mut chosen: Option<Vec<u32>> = None;
-    for (condition, _, parts) in found.into_iter().rev() {
+    let all = results.iter().all(|(_, parts)| parts.is_some());
+    for (way, parts) in results.into_iter().rev() {
+        let Some(parts) = parts else { continue };
+        let condition = way
+            .iter()
+            .fold(Prop::literal(true), |all, one| all.and(*one));
+        present = present.or(condition);
         chosen = Some(match chosen {
             None => parts,
             Some(others) => parts
@@ -382,44 +452,96 @@ fn merge(handler: Handler, results: Results) -> Merged {
                 .collect(),
         });
     }
-    Merged {
+    Given {
         parts: chosen.unwrap_or_default(),
-        present,
-        facts: Vec::new(),
+        present: if all { Prop::literal(true) } else { present },
+        facts: [Vec::new(), Vec::new()],
+        made: Vec::new(),
     }
 }
 
-/// New unknowns in the place of results, if something is known of them all.
-fn cut(handler: Handler, found: &[(Prop, Vec<Prop>, Vec<u32>)]) -> Option<Merged> {
-    let (_, _, first) = found.first()?;
-    let fresh: Vec<u32> = first
-        .iter()
-        .map(|part| term::unknown(term::node(*part).width))
-        .collect();
-    let (cuts, followed) = with(|driver| (driver.cuts, driver.followed.clone()));
-    if !cuts {
-        return None;
-    }
-    let wanted = (handler.facts)(&fresh, &followed);
-    let mut holds = vec![true; wanted.len()];
-    for (_, way, parts) in found {
-        for (holds, fact) in holds.iter_mut().zip((handler.facts)(parts, &followed)) {
-            *holds = *holds
-                && with(|driver| {
-                    let mut path = driver.path.clone();
-                    path.extend(way);
-                    driver.always(&path, fact) == Answer::Always
-                });
+/// A new unknown of which is known what the lemmas say.
+fn by_lemmas<const N: u32>(handler: Handler, lemmas: &[Rc<dyn Contract>], args: &dyn Any) -> Given {
+    let mut parts: Option<Vec<u32>> = None;
+    let mut applicable = Vec::new();
+    for lemma in lemmas {
+        for numbers in numbers_for::<N>(&**lemma, args) {
+            let only = lemma.only(args, &numbers);
+            parts = parts.or_else(|| (handler.parts)(&*only?));
+            applicable.push((lemma, numbers));
         }
     }
-    let facts: Vec<Prop> = wanted
-        .into_iter()
-        .zip(holds)
-        .filter_map(|(fact, holds)| holds.then_some(fact))
-        .collect();
-    (!facts.is_empty()).then_some(Merged {
-        parts: fresh,
-        present: Prop::literal(true),
-        facts,
-    })
+    let parts =
+        parts.unwrap_or_else(|| (handler.widths)().into_iter().map(term::unknown).collect());
+    let conclusions = |parts: Option<&[u32]>| -> Vec<Prop> {
+        let result = (handler.build)(parts);
+        let said = |(lemma, numbers): &(&Rc<dyn Contract>, Vec<u32>)| {
+            lemma.conclusions(args, numbers, &*result)
+        };
+        applicable.iter().flat_map(said).collect()
+    };
+    let there = conclusions(Some(&parts));
+    let absent = if handler.optional {
+        conclusions(None)
+    } else {
+        vec![Prop::literal(false)]
+    };
+    let never = absent.contains(&Prop::literal(false));
+    Given {
+        present: match never {
+            true => Prop::literal(true),
+            false => Prop(term::unknown(0)),
+        },
+        facts: [there, absent],
+        made: applicable
+            .iter()
+            .flat_map(|(lemma, numbers)| lemma.made(args, numbers))
+            .map(|number| (N, number))
+            .collect(),
+        parts,
+    }
+}
+
+/// Followed numbers of which a lemma's premises hold: because they are known or else, if there
+/// are none such, because they follow from what is known.
+fn numbers_for<const N: u32>(lemma: &dyn Contract, args: &dyn Any) -> Vec<Vec<u32>> {
+    let followed: Vec<u32> = with(|driver| {
+        let fitting = driver.followed.iter().filter(|(width, _)| *width == N);
+        fitting.map(|(_, number)| *number).collect()
+    });
+    let mut tuples: Vec<Vec<u32>> = vec![Vec::new()];
+    for at in 0..lemma.count() {
+        let known = |by: fn(Prop) -> bool| {
+            let holds = |number: &u32| lemma.each(args, at, *number).into_iter().all(by);
+            let fitting = followed.iter().copied().filter(holds);
+            fitting.collect::<Vec<u32>>()
+        };
+        let mut candidates = known(is_known);
+        if candidates.is_empty() {
+            candidates = known(follows);
+        }
+        let with_each = |tuple: Vec<u32>| {
+            let with = |number: &u32| [tuple.as_slice(), &[*number]].concat();
+            candidates.iter().map(with).collect::<Vec<_>>()
+        };
+        tuples = tuples.into_iter().flat_map(with_each).collect();
+    }
+    tuples.retain(|tuple| lemma.joint(args, tuple).into_iter().all(follows));
+    tuples
+}
+
+/// Whether it is among what is known on the path.
+fn is_known(premise: Prop) -> bool {
+    let known = |part: &Prop| with(|driver| driver.path.contains(part));
+    term::conjuncts(premise).iter().all(known)
+}
+
+/// Whether it is known, or easily seen to follow.
+fn follows(premise: Prop) -> bool {
+    is_known(premise)
+        || with(|driver| {
+            let path = relevant(&driver.path, &driver.followed, premise);
+            let answer = driver.oracle.always(&path, premise, &[], QUICK);
+            answer == Answer::Always
+        })
 }

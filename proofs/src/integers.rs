@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use z3::ast::{Bool, Int};
 
+use crate::solve::is_hard;
 use crate::term::{Op, Prop, node};
 
 #[derive(Clone)]
@@ -17,11 +18,14 @@ enum Ast {
 }
 
 /// Terms as z3's integers, and what is known of those that stand for an operation.
-#[derive(Default)]
 pub(crate) struct Integers {
     /// `None` for what is not arithmetic.
     asts: HashMap<u32, Option<Ast>>,
     known: Vec<Bool>,
+    /// Whether products, quotients and remainders are taken for unknowns.
+    forgetful: bool,
+    /// Products of natural numbers.
+    products: Vec<[Int; 3]>,
 }
 
 fn power(exponent: u32) -> Int {
@@ -30,6 +34,15 @@ fn power(exponent: u32) -> Int {
 }
 
 impl Integers {
+    pub(crate) fn new(forgetful: bool) -> Self {
+        Self {
+            asts: HashMap::new(),
+            known: Vec::new(),
+            forgetful,
+            products: Vec::new(),
+        }
+    }
+
     /// A truth value; `None` if it depends on what is not arithmetic.
     pub(crate) fn truth(&mut self, prop: Prop) -> Option<Bool> {
         match self.ast(prop.0)? {
@@ -75,6 +88,9 @@ impl Integers {
             }));
         }
         let modulus = power(term.width);
+        if self.forgetful && is_hard(&term) {
+            return Some(Ast::Number(self.unknown(&format!("f{number}"), &modulus)));
+        }
         Some(Ast::Number(match term.op {
             Op::Const => Int::from_u64(term.value),
             Op::Var => self.unknown(&format!("i{}", term.value), &modulus),
@@ -88,11 +104,22 @@ impl Integers {
             }
             Op::Not => &modulus - 1 - self.number(a)?,
             Op::Mul => {
-                let product = self.number(a)? * self.number(b)?;
+                let (x, y) = (self.number(a)?, self.number(b)?);
                 let rest = self.unknown(&format!("m{number}"), &modulus);
+                let product = self.product(&x, &y, &format!("{number}"));
                 let turns = Int::new_const(format!("t{number}"));
                 self.known.push(turns.ge(0));
                 self.known.push(product.eq(&rest + turns * &modulus));
+                // Read as signed, the product is the same but for turns.
+                let (x, y) = (self.signed(a)?, self.signed(b)?);
+                let size = self.product(&magnitude(&x), &magnitude(&y), &format!("s{number}"));
+                let product = x.lt(0).xor(y.lt(0)).ite(&(-&size), &size);
+                let turns = Int::new_const(format!("u{number}"));
+                self.known.push(product.eq(&rest + turns * &modulus));
+                let half = power(term.width / 2 - 1);
+                let small = Bool::and(&[magnitude(&x).le(&half), magnitude(&y).le(&half)]);
+                let most = power(term.width - 2);
+                self.known.push(small.implies(size.le(&most)));
                 rest
             }
             Op::Udiv => {
@@ -150,16 +177,49 @@ impl Integers {
         made
     }
 
+    /// The product of natural numbers, as an unknown that grows with each of them: what else there
+    /// is to know is not said, for z3 to have inequalities only.
+    fn product(&mut self, x: &Int, y: &Int, name: &str) -> Int {
+        let product = Int::new_const(format!("p{name}"));
+        let says = [
+            product.ge(0),
+            x.eq(0).implies(product.eq(0)),
+            y.eq(0).implies(product.eq(0)),
+            x.eq(1).implies(product.eq(y)),
+            y.eq(1).implies(product.eq(x)),
+        ];
+        self.known.extend(says);
+        let natural = Bool::and(&[x.ge(0), y.ge(0)]);
+        for [a, b, other] in &self.products {
+            let mut grows = |[a, b, less]: [&Int; 3], [x, y, more]: [&Int; 3]| {
+                let natural = Bool::and(&[a.ge(0), b.ge(0), natural.clone()]);
+                let below = Bool::and(&[natural.clone(), a.le(x), b.le(y)]);
+                self.known.push(below.implies(less.le(more)));
+                let next = Bool::and(&[natural.clone(), a.lt(x), b.le(y)]);
+                self.known.push(next.implies((less + b).le(more)));
+                let next = Bool::and(&[natural, a.le(x), b.lt(y)]);
+                self.known.push(next.implies((less + a).le(more)));
+            };
+            for [a, b] in [[a, b], [b, a]] {
+                grows([a, b, other], [x, y, &product]);
+                grows([x, y, &product], [a, b, other]);
+            }
+        }
+        self.products.push([x.clone(), y.clone(), product.clone()]);
+        product
+    }
+
     /// Quotient and remainder of natural numbers, if the divisor is not zero.
     fn divided(&mut self, x: &Int, y: &Int, number: u32) -> (Int, Int) {
         let quotient = Int::new_const(format!("q{number}"));
         let rest = Int::new_const(format!("r{number}"));
+        let product = self.product(&quotient, y, &format!("d{number}"));
         let is = Bool::and(&[
             quotient.ge(0),
             quotient.le(x),
             rest.ge(0),
             rest.lt(y),
-            x.eq(&quotient * y + &rest),
+            x.eq(&product + &rest),
         ]);
         self.known.push(y.gt(0).implies(&is));
         (quotient, rest)

@@ -8,14 +8,20 @@
 //! - [`machine`]: what claims are written in
 //! - [`symbolic`], [`replay`]: the machines on which they are proved, and tried with numbers
 //! - [`spec`]: what it means to be in an abstract value
-//! - [`claims`]: what is claimed
+//! - `facts`: what holds of numbers alone
+//! - `lemma`: what is proved of functions, as other proofs go by it
+//! - `lemmas`: what is proved of the functions of the domains
+//! - [`claims`]: what is claimed: the lemmas, and what they lead to
 //! - [`broken`]: wrong versions that have to be refuted
 //! - [`report`]: proves them and prints a table
 
 pub mod broken;
 pub mod claims;
 mod driver;
+mod facts;
 mod integers;
+mod lemma;
+mod lemmas;
 pub mod machine;
 pub mod replay;
 pub mod report;

@@ -77,11 +77,20 @@ pub trait Machine<W: SpecWord> {
     fn assume(&mut self, condition: W::Prop);
     /// States what has to hold.
     fn show(&mut self, what: &'static str, condition: W::Prop);
-    /// Names a number that intermediate results may have to contain, so that a proof may keep
-    /// that of them and forget how they were computed.
+    /// Names a number of which results that are known only by what is proved of them may have
+    /// to be told that they contain it; its lower half is named with it.
     fn follow(&mut self, number: W);
-    /// As [`Self::follow`] for the half width.
-    fn follow_half(&mut self, number: W::Half);
+    /// From here on goes by what is known of products, quotients and shifts, no matter how they
+    /// are computed.
+    fn forget_arithmetic(&mut self);
+    /// Says that this goes by something else that is claimed.
+    fn use_of(&mut self, name: &'static str);
+
+    /// States what has to hold and goes by it from here on.
+    fn note(&mut self, what: &'static str, condition: W::Prop) {
+        self.show(what, condition);
+        self.assume(condition);
+    }
 }
 
 impl Truth for bool {

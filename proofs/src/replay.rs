@@ -46,5 +46,6 @@ impl<W: SpecWord<Prop = bool>> Machine<W> for Replay {
         }
     }
     fn follow(&mut self, _: W) {}
-    fn follow_half(&mut self, _: W::Half) {}
+    fn forget_arithmetic(&mut self) {}
+    fn use_of(&mut self, _: &'static str) {}
 }

@@ -7,7 +7,7 @@ use z3::{Params, SatResult, Solver};
 
 use crate::integers::Integers;
 use crate::machine::Truth;
-use crate::term::{Op, Prop, node};
+use crate::term::{Node, Op, Prop, node};
 
 /// Answer to whether something always holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,8 +42,20 @@ pub(crate) struct Oracle {
     integers: Integers,
     /// Whether to ask about integers: with few bits it is not worth it.
     arithmetic: bool,
+    /// Whether products, quotients and shifts are taken for unknowns.
+    forgetful: bool,
     /// Questions asked.
     pub(crate) asked: u64,
+}
+
+/// Whether it is arithmetic that may be forgotten: hard for z3.
+pub(crate) fn is_hard(term: &Node) -> bool {
+    let by_constant = || node(term.args[1]).op == Op::Const;
+    match term.op {
+        Op::Mul | Op::Udiv | Op::Urem | Op::Sdiv | Op::Srem => true,
+        Op::Shl | Op::Lshr | Op::Ashr => !by_constant(),
+        _ => false,
+    }
 }
 
 /// z3's resource units for a question of which way is possible, on bit vectors.
@@ -62,9 +74,30 @@ impl Oracle {
             asts: HashMap::new(),
             paths,
             asserted: Vec::new(),
-            integers: Integers::default(),
+            integers: Integers::new(false),
             arithmetic,
+            forgetful: false,
             asked: 0,
+        }
+    }
+
+    /// Takes products, quotients and shifts for unknowns.
+    pub(crate) fn forget_arithmetic(&mut self) {
+        self.set_forgetful(true);
+    }
+
+    /// The opposite.
+    pub(crate) fn remember_arithmetic(&mut self) {
+        self.set_forgetful(false);
+    }
+
+    fn set_forgetful(&mut self, forgetful: bool) {
+        if self.forgetful != forgetful {
+            self.forgetful = forgetful;
+            self.asts.clear();
+            self.integers = Integers::new(forgetful);
+            self.paths.reset();
+            self.asserted.clear();
         }
     }
 
@@ -200,6 +233,9 @@ impl Oracle {
                 Op::Both => Bool::and(&[self.truth(Prop(a)), self.truth(Prop(b))]),
                 _ => unreachable!("no truth value: {term:?}"),
             });
+        }
+        if self.forgetful && is_hard(&term) {
+            return Ast::Bits(BV::new_const(format!("f{number}"), term.width));
         }
         Ast::Bits(match term.op {
             Op::Const => BV::from_u64(term.value, term.width),

@@ -27,7 +27,10 @@ where
     fn follow(&mut self, number: Term<N>) {
         driver::follow(N, number.0);
     }
-    fn follow_half(&mut self, number: Term<H>) {
-        driver::follow(H, number.0);
+    fn forget_arithmetic(&mut self) {
+        driver::forget_arithmetic();
+    }
+    fn use_of(&mut self, name: &'static str) {
+        driver::use_of(name, N);
     }
 }

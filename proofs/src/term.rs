@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use bpftime_verifier::domain::bits::{BitVec, Word};
+use bpftime_verifier::domain::bits::{BitVec, Word, pure};
 
 use crate::driver;
 use crate::machine::{Spec, Truth};
@@ -228,6 +228,10 @@ fn make(op: Op, width: u32, args: [u32; 3]) -> u32 {
     if let Some(simpler) = simplify(op, width, args, known) {
         return simpler;
     }
+    let args = match op {
+        Op::Mul => [args[0].min(args[1]), args[0].max(args[1]), 0],
+        _ => args,
+    };
     intern(Node {
         op,
         width,
@@ -236,7 +240,22 @@ fn make(op: Op, width: u32, args: [u32; 3]) -> u32 {
     })
 }
 
-/// The few identities that keep terms small.
+/// Whether a number is a lower half, all ones.
+fn is_low_mask(width: u32, value: Option<u64>) -> bool {
+    width >= 8 && value == Some(ones(width / 2))
+}
+
+/// The low bits, so many.
+pub(crate) fn low(width: u32, number: u32) -> u32 {
+    make(Op::Low, width, [number, 0, 0])
+}
+
+fn low_half_extended(width: u32, number: u32) -> u32 {
+    make(Op::Extend, width, [low(width / 2, number), 0, 0])
+}
+
+/// The identities that keep terms small, and that write what is the same in one way: low bits are
+/// taken of inputs, not of sums.
 fn simplify(op: Op, width: u32, [a, b, c]: [u32; 3], known: [Option<u64>; 3]) -> Option<u32> {
     let [ka, kb, _] = known;
     match op {
@@ -246,14 +265,18 @@ fn simplify(op: Op, width: u32, [a, b, c]: [u32; 3], known: [Option<u64>; 3]) ->
         }
         Op::Sub | Op::Xor if a == b => Some(literal(width, 0)),
         Op::And | Op::Or if a == b => Some(a),
-        Op::And if ka == Some(0) || kb == Some(0) => Some(literal(width, 0)),
+        Op::And | Op::Mul if ka == Some(0) || kb == Some(0) => Some(literal(width, 0)),
+        Op::Mul if ka == Some(1) => Some(b),
+        Op::Mul if kb == Some(1) => Some(a),
         Op::And if ka == Some(ones(width)) => Some(b),
         Op::And if kb == Some(ones(width)) => Some(a),
+        Op::And if is_low_mask(width, kb) => Some(low_half_extended(width, a)),
+        Op::And if is_low_mask(width, ka) => Some(low_half_extended(width, b)),
         Op::Not if node(a).op == Op::Not => Some(node(a).args[0]),
         Op::Negation if node(a).op == Op::Negation => Some(node(a).args[0]),
         Op::Eq if a == b => Some(literal(0, 1)),
         Op::Ult | Op::Slt if a == b => Some(literal(0, 0)),
-        Op::Ult if kb == Some(0) => Some(literal(0, 0)),
+        Op::Ult if kb == Some(0) || ka == Some(ones(node(a).width)) => Some(literal(0, 0)),
         Op::Both if a == b || kb == Some(1) => Some(a),
         Op::Both if ka == Some(1) => Some(b),
         Op::Both if ka == Some(0) || kb == Some(0) => Some(literal(0, 0)),
@@ -261,6 +284,17 @@ fn simplify(op: Op, width: u32, [a, b, c]: [u32; 3], known: [Option<u64>; 3]) ->
         Op::Ite if ka == Some(0) => Some(c),
         Op::Low if node(a).op == Op::Extend && node(node(a).args[0]).width == width => {
             Some(node(a).args[0])
+        }
+        Op::Low => {
+            let inner = node(a);
+            match inner.op {
+                Op::Add | Op::Sub | Op::Mul | Op::And | Op::Or | Op::Xor => {
+                    let [x, y, _] = inner.args;
+                    Some(make(inner.op, width, [low(width, x), low(width, y), 0]))
+                }
+                Op::Not => Some(make(Op::Not, width, [low(width, inner.args[0]), 0, 0])),
+                _ => None,
+            }
         }
         _ => None,
     }
@@ -285,6 +319,20 @@ impl Truth for Prop {
     }
 }
 
+/// The truth values whose conjunction this is; none if it is true.
+pub(crate) fn conjuncts(prop: Prop) -> Vec<Prop> {
+    let node = node(prop.0);
+    match node.op {
+        Op::Both => {
+            let mut all = conjuncts(Prop(node.args[0]));
+            all.extend(conjuncts(Prop(node.args[1])));
+            all
+        }
+        Op::Const if node.value == 1 => Vec::new(),
+        _ => vec![prop],
+    }
+}
+
 /// One of two terms of the same width.
 pub(crate) fn choose(condition: Prop, yes: u32, no: u32) -> u32 {
     make(Op::Ite, node(yes).width, [condition.0, yes, no])
@@ -303,8 +351,13 @@ impl<const N: u32> Term<N> {
 impl<const N: u32> BitVec for Term<N> {
     const BITS: u32 = N;
 
-    fn apart<T: Copy + 'static>(f: impl Fn() -> T) -> T {
-        driver::apart::<N, T>(&f)
+    fn op<A: Copy + 'static, R: Copy + 'static>(
+        name: &'static str,
+        args: A,
+        f: impl Fn(A) -> R,
+    ) -> R {
+        pure(&f);
+        driver::op::<N, A, R>(name, args, &f)
     }
 
     fn constant(value: u64) -> Self {

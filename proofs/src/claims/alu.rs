@@ -8,6 +8,8 @@ use super::scalar::{holds, low_bits};
 use super::{Claim, claim_of, runs};
 use crate::machine::{Machine, Spec, SpecWord};
 
+const FULL: &[u32] = &[64];
+
 const OPS: [(AluOp, &str, &str); 14] = [
     (AluOp::Add, "add", "add32"),
     (AluOp::Sub, "sub", "sub32"),
@@ -50,7 +52,6 @@ fn computed<B: Spec>(op: AluOp, x: B, y: B) -> B {
 fn follow_amounts<W: SpecWord, M: Machine<W>>(m: &mut M, y: W, bits: u32) {
     let amount = y.and(W::constant(u64::from(bits - 1)));
     m.follow(amount);
-    m.follow_half(amount.low());
 }
 
 fn binary<W: SpecWord, M: Machine<W>>(m: &mut M, op: AluOp, width: Width) {
@@ -74,10 +75,8 @@ fn binary<W: SpecWord, M: Machine<W>>(m: &mut M, op: AluOp, width: Width) {
     }
     if width == Width::W64 || low_is_low(op) {
         m.follow(whole);
-        m.follow_half(whole.low());
     }
     m.follow(z);
-    m.follow_half(z.low());
     holds(m, "contains", a.alu(op, width, b), z);
 }
 
@@ -96,12 +95,12 @@ pub(super) fn claims() -> Vec<Claim> {
         binary(m, OPS[case / 2].0, width);
     });
     for (index, (_, wide, half)) in OPS.iter().enumerate() {
-        let widths: &[u32] = if *wide == "add" { &[8] } else { &[] };
-        claims.push(claim_of(("alu", wide), widths, true, binary, index * 2));
-        claims.push(claim_of(("alu", half), &[], true, binary, index * 2 + 1));
+        claims.push(claim_of(("alu", wide), FULL, true, binary, index * 2));
+        claims.push(claim_of(("alu", half), FULL, true, binary, index * 2 + 1));
     }
     let neg = runs!(|m, W, case| {
         let (s, x) = scalar_and(m);
+        m.follow(W::zero());
         let whole = W::zero().sub(x);
         let (width, z) = match case {
             0 => (Width::W64, whole),
@@ -109,12 +108,11 @@ pub(super) fn claims() -> Vec<Claim> {
         };
         for number in [whole, z] {
             m.follow(number);
-            m.follow_half(number.low());
         }
         holds(m, "contains", s.alu_neg(width), z);
     });
-    claims.push(claim_of(("alu", "neg"), &[], true, neg, 0));
-    claims.push(claim_of(("alu", "neg32"), &[], true, neg, 1));
+    claims.push(claim_of(("alu", "neg"), FULL, true, neg, 0));
+    claims.push(claim_of(("alu", "neg32"), FULL, true, neg, 1));
     const MOVSX: [(&str, Width, u32); 5] = [
         ("movsx 8", Width::W64, 8),
         ("movsx 16", Width::W64, 16),
@@ -133,12 +131,11 @@ pub(super) fn claims() -> Vec<Claim> {
         };
         for number in [whole, z] {
             m.follow(number);
-            m.follow_half(number.low());
         }
         holds(m, "contains", s.alu_movsx(width, bits), z);
     });
     for (case, (name, ..)) in MOVSX.iter().enumerate() {
-        claims.push(claim_of(("alu", name), &[], true, movsx, case));
+        claims.push(claim_of(("alu", name), FULL, true, movsx, case));
     }
     const ORDERS: [(&str, ByteOrderOp, u32); 9] = [
         ("le16", ByteOrderOp::ToLe, 16),
@@ -158,12 +155,12 @@ pub(super) fn claims() -> Vec<Claim> {
             ByteOrderOp::ToLe => x.and(low_bits(bits)),
             ByteOrderOp::ToBe | ByteOrderOp::Swap => reversed(x, bits),
         };
+        m.follow(low_bits(bits));
         m.follow(z);
-        m.follow_half(z.low());
         holds(m, "contains", s.byte_order(op, bits), z);
     });
     for (case, (name, ..)) in ORDERS.iter().enumerate() {
-        claims.push(claim_of(("alu", name), &[], true, orders, case));
+        claims.push(claim_of(("alu", name), FULL, true, orders, case));
     }
     claims
 }

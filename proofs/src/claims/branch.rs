@@ -3,7 +3,7 @@
 use bpftime_isa::{Cond, Width};
 use bpftime_verifier::domain::refine::assume;
 
-use super::given::scalar_and;
+use super::given::{scalar_and, scalar_around};
 use super::scalar::holds;
 use super::{Claim, claim_of, runs};
 use crate::machine::{Machine, Spec, SpecWord, Truth};
@@ -41,7 +41,11 @@ fn taken<B: Spec>(cond: Cond, x: B, y: B) -> B::Prop {
 
 /// The operands of a comparison that comes out as `is` keep their numbers.
 fn kept<W: SpecWord, M: Machine<W>>(m: &mut M, cond: Cond, width: Width, is: bool) {
-    let ((a, x), (b, y)) = (scalar_and(m), scalar_and(m));
+    let (a, x) = scalar_and(m);
+    // Equal numbers are one.
+    let equal = width == Width::W64 && matches!((cond, is), (Cond::Eq, true) | (Cond::Ne, false));
+    let y = if equal { x } else { m.wide() };
+    let b = scalar_around(m, y);
     let condition = match width {
         Width::W64 => taken(cond, x, y),
         Width::W32 => taken(cond, x.low(), y.low()),
@@ -65,7 +69,7 @@ pub(super) fn claims() -> Vec<Claim> {
     for (index, (_, names)) in CONDS.iter().enumerate() {
         for (which, name) in names.iter().enumerate() {
             let case = index * 4 + which;
-            claims.push(claim_of(("branch", name), &[], true, run, case));
+            claims.push(claim_of(("branch", name), &[64], true, run, case));
         }
     }
     claims

@@ -2,41 +2,56 @@
 
 mod alu;
 mod branch;
-mod given;
-pub(crate) mod interval;
+pub(crate) mod given;
+mod interval;
 mod scalar;
-pub(crate) mod tnum;
+mod tnum;
 
-use crate::driver::{self, Outcome};
+use crate::driver::{self, Manner, Outcome};
+use crate::facts::{self, Fact};
+use crate::lemma::Lemma;
+use crate::lemmas;
 use crate::replay::Replay;
 
 /// One claim.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Claim {
     /// What it is about.
     pub group: &'static str,
     /// Its name, unique in the group.
-    pub name: &'static str,
+    pub name: String,
     /// Widths at which it is proved, widest first; none if z3 did not manage, which is reported.
     pub widths: &'static [u32],
-    /// Whether intermediate results may be forgotten but for what the claim follows.
-    pub cuts: bool,
+    /// Whether its proof goes by what is proved of the functions that are called.
+    pub modular: bool,
     /// Whether it takes more than a few seconds.
     pub slow: bool,
+    /// The function that it is a lemma on, or nothing.
+    function: &'static str,
     case: usize,
     at: At,
     replay: fn(&mut Replay, usize),
 }
 
 impl Claim {
-    /// Proves or refutes it at a width, within that many of z3's resource units for a question.
+    /// A lemma on a function.
+    pub(crate) fn about(self, function: &'static str) -> Self {
+        Self { function, ..self }
+    }
+
+    /// Proves or refutes it at a width, within about that many milliseconds for a question.
     pub fn prove(&self, width: u32, limit: u32) -> Outcome {
         let Some(body) = (self.at)(width) else {
             return Outcome::Unknown {
                 what: "no such width",
             };
         };
-        driver::prove(width, limit, self.cuts, &|| body(self.case))
+        let manner = Manner {
+            modular: self.modular,
+            about: self.function,
+            limit,
+        };
+        driver::prove(width, manner, &|| body(self.case))
     }
 
     /// Tries it on 64-bit numbers; gives what does not hold.
@@ -47,19 +62,8 @@ impl Claim {
     }
 }
 
-/// Claims without cuts that take more than a few seconds.
-const SLOW: [(&str, &str); 10] = [
-    ("tnum", "mul"),
-    ("interval", "mul"),
-    ("interval", "udiv"),
-    ("interval", "urem"),
-    ("interval", "sdiv"),
-    ("interval", "srem"),
-    ("interval", "shl"),
-    ("interval", "lshr"),
-    ("interval", "ashr"),
-    ("interval", "or"),
-];
+/// Claims that take more than a few seconds.
+const SLOW: [(&str, &str); 0] = [];
 
 /// How a claim is run: its function at a width, and on numbers.
 pub(crate) type Runs = (At, fn(&mut Replay, usize));
@@ -94,38 +98,92 @@ macro_rules! runs {
 }
 pub(crate) use runs;
 
-/// A claim with one case.
+/// A lemma on a wrong version, as a claim.
+macro_rules! broken_lemma {
+    ($name:literal, |$w:ident| $lemma:expr) => {{
+        let runs = $crate::claims::runs!(|m, $w, _case| $lemma.prove(m));
+        let lemma: $crate::lemma::Lemma<u64> = {
+            type $w = u64;
+            $lemma
+        };
+        let (group, _) = lemma.function.split_once(' ').expect("a group and a name");
+        $crate::claims::claim_of((group, $name), &[64], lemma.modular, runs, 0)
+            .about(lemma.function)
+    }};
+}
+pub(crate) use broken_lemma;
+
+/// A claim with one case, proved in a plain or in a modular way.
 macro_rules! claim {
-    ($group:literal, $name:literal, $widths:expr, cuts: $cuts:expr, |$m:ident, $w:ident| $body:expr) => {{
+    ($group:literal, $name:literal, $widths:expr, plain, |$m:ident, $w:ident| $body:expr) => {
+        $crate::claims::claim!($group, $name, $widths, false, |$m, $w| $body)
+    };
+    ($group:literal, $name:literal, $widths:expr, modular, |$m:ident, $w:ident| $body:expr) => {
+        $crate::claims::claim!($group, $name, $widths, true, |$m, $w| $body)
+    };
+    ($group:literal, $name:literal, $widths:expr, $modular:literal, |$m:ident, $w:ident| $body:expr) => {{
         let runs = $crate::claims::runs!(|$m, $w, _case| $body);
-        $crate::claims::claim_of(($group, $name), $widths, $cuts, runs, 0)
+        $crate::claims::claim_of(($group, $name), $widths, $modular, runs, 0)
     }};
 }
 pub(crate) use claim;
 
 pub(crate) fn claim_of(
-    (group, name): (&'static str, &'static str),
+    (group, name): (&'static str, &str),
     widths: &'static [u32],
-    cuts: bool,
+    modular: bool,
     (at, replay): Runs,
     case: usize,
 ) -> Claim {
     Claim {
         group,
-        name,
+        name: name.to_owned(),
         widths,
-        cuts,
-        slow: cuts || SLOW.contains(&(group, name)),
+        modular,
+        slow: SLOW.contains(&(group, name)),
+        function: "",
         case,
         at,
         replay,
     }
 }
 
+/// The lemmas, as claims.
+fn lemmas() -> Vec<Claim> {
+    let runs = runs!(|m, W, case| lemmas::all::<W>()[case].prove(m));
+    let claim = |(case, lemma): (usize, Lemma<u64>)| {
+        let (group, name) = lemma.function.split_once(' ').expect("a group and a name");
+        let name = format!("{name} {}", lemma.part);
+        let name = name.trim_end();
+        claim_of((group, name), lemma.widths, lemma.modular, runs, case).about(lemma.function)
+    };
+    lemmas::all::<u64>()
+        .into_iter()
+        .enumerate()
+        .map(claim)
+        .collect()
+}
+
+/// The facts, as claims.
+fn facts() -> Vec<Claim> {
+    let runs = runs!(|m, W, case| facts::all::<W>()[case].prove(m));
+    let claim = |(case, fact): (usize, Fact<u64>)| {
+        let (group, name) = fact.name.split_once(' ').expect("a group and a name");
+        claim_of((group, name), &[64, 32], false, runs, case).about(fact.name)
+    };
+    facts::all::<u64>()
+        .into_iter()
+        .enumerate()
+        .map(claim)
+        .collect()
+}
+
 /// All claims.
 pub fn all() -> Vec<Claim> {
-    let mut claims = tnum::claims();
+    let mut claims = facts();
+    claims.extend(tnum::claims());
     claims.extend(interval::claims());
+    claims.extend(lemmas());
     claims.extend(scalar::claims());
     claims.extend(alu::claims());
     claims.extend(branch::claims());
