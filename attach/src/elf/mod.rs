@@ -25,7 +25,7 @@ pub use error::ElfError;
 pub use jumps::Jump;
 pub use unwind::ReturnHazard;
 pub(crate) use unwind::is_mangled;
-pub(crate) use unwinder::{FIND_FDE, FIND_OBJECT, Unwinder};
+pub(crate) use unwinder::{Place, Unwinder};
 
 type Header = FileHeader64<LittleEndian>;
 const LE: LittleEndian = LittleEndian;

@@ -8,7 +8,7 @@ use object::elf::{SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, SectionHeader64, Sym64};
 use object::pod::slice_from_all_bytes;
 use object::read::elf::{FileHeader, SectionHeader, Sym};
 
-use super::{Header, LE, MAX_FILE};
+use super::{Header, LE, MAX_FILE, ProgramHeaders, offset_of};
 
 type Section = SectionHeader64<object::LittleEndian>;
 type Symbol = Sym64<object::LittleEndian>;
@@ -33,17 +33,41 @@ const ALL_OBJECTS: &str = "dl_iterate_phdr";
 /// standard library does.
 const BACKTRACE: &str = "_Unwind_Backtrace";
 
+/// Where a function is in a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Place {
+    /// Nowhere.
+    #[default]
+    Absent,
+    /// At an offset, with this many bytes.
+    At(u64, u64),
+    /// In several places, or not in the file.
+    Unclear,
+}
+
+impl Place {
+    /// Notes a symbol.
+    fn add(&mut self, offset: Option<u64>, size: u64) {
+        let here = offset.map_or(Self::Unclear, |offset| Self::At(offset, size));
+        *self = if matches!(*self, Self::Absent) || *self == here {
+            here
+        } else {
+            Self::Unclear
+        };
+    }
+}
+
 /// Which part a file has in unwinding.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Unwinder {
     /// Unwinds: has `_Unwind_RaiseException` or `_Unwind_ForcedUnwind`.
     pub(crate) unwinds: bool,
-    /// Has [`FIND_FDE`].
-    pub(crate) finds_frames: bool,
+    /// Its [`FIND_FDE`].
+    pub(crate) find_fde: Place,
     /// Has an unwinder other than libgcc's.
     pub(crate) foreign: bool,
-    /// Has [`FIND_OBJECT`].
-    pub(crate) finds_objects: bool,
+    /// Its [`FIND_OBJECT`].
+    pub(crate) find_object: Place,
     /// Calls another file's [`FIND_OBJECT`], as only unwinders do.
     pub(crate) asks_for_objects: bool,
     /// Calls another file's `dl_iterate_phdr`.
@@ -61,6 +85,11 @@ impl Unwinder {
         let Ok(header) = Header::parse(&header[..]) else {
             return Ok(found);
         };
+        let segments_len = u64::from(header.e_phnum(LE)) * u64::from(header.e_phentsize(LE));
+        let segments = header.e_phoff(LE).saturating_add(segments_len);
+        let Some(segments) = ProgramHeaders::parse(&read(file, 0, segments)?) else {
+            return Ok(found);
+        };
         let sections_len = u64::from(header.e_shnum(LE)) * size_of::<Section>() as u64;
         let sections = read(file, header.e_shoff(LE), sections_len)?;
         let Ok(sections) = slice_from_all_bytes::<Section>(&sections) else {
@@ -76,7 +105,7 @@ impl Unwinder {
             let symbols = read(file, table.sh_offset(LE), table.sh_size(LE))?;
             let strings = read(file, strings.sh_offset(LE), strings.sh_size(LE))?;
             for symbol in slice_from_all_bytes::<Symbol>(&symbols).unwrap_or_default() {
-                found.add(symbol, &strings);
+                found.add(symbol, &strings, &segments);
             }
         }
         Ok(found)
@@ -85,11 +114,11 @@ impl Unwinder {
     /// Whether it reads the tables of all files for what can only be guessed: perhaps it has an
     /// unwinder without symbols.
     pub(crate) fn may_unwind_by_itself(&self) -> bool {
-        let known = self.unwinds || self.finds_frames || self.asks_for_objects;
+        let known = self.unwinds || self.find_fde != Place::Absent || self.asks_for_objects;
         self.asks_for_all_objects && !known && !self.has_backtraces
     }
 
-    fn add(&mut self, symbol: &Symbol, strings: &[u8]) {
+    fn add(&mut self, symbol: &Symbol, strings: &[u8], segments: &ProgramHeaders) {
         let Some(rest) = strings.get(symbol.st_name(LE) as usize..) else {
             return;
         };
@@ -111,9 +140,16 @@ impl Unwinder {
             return;
         }
         self.unwinds |= UNWINDS.iter().any(is);
-        self.finds_frames |= is(&FIND_FDE);
+        let place = offset_of(segments, symbol.st_value(LE));
+        for (name, known) in [
+            (FIND_FDE, &mut self.find_fde),
+            (FIND_OBJECT, &mut self.find_object),
+        ] {
+            if is(&name) {
+                known.add(place, symbol.st_size(LE));
+            }
+        }
         self.foreign |= FOREIGN.iter().any(is);
-        self.finds_objects |= is(&FIND_OBJECT);
     }
 }
 

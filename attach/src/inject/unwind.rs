@@ -14,13 +14,15 @@ use bpftime_abi::target::{HOOK_UNWIND, HookState};
 use super::control::JournalHook;
 use super::hooks::{Hook, TRAMPOLINE_LEN};
 use super::removal::revert;
-use super::site::{self, Module};
 use super::{Injection, inside};
-use crate::elf::{FIND_FDE, FIND_OBJECT, Unwinder};
+use crate::elf::{Place, Unwinder};
 use crate::error::{Error, Result};
-use crate::process::{Mapping, Maps};
+use crate::process::{FileId, Mapping, Maps};
 use crate::target::{Stopped, Target};
-use crate::trampoline::{self, Jump};
+use crate::trampoline::{self, Jump, Site};
+
+/// A function that is longer is not the one that is meant.
+const MAX_FUNCTION: u64 = 64 << 10;
 
 /// What is known of unwinders in the files that a process has loaded.
 #[derive(Debug, Default)]
@@ -34,10 +36,8 @@ struct Loaded {
     path: PathBuf,
     /// `None`: it cannot be read, so nothing is known.
     unwinder: Option<Unwinder>,
-    /// The file, if some of its functions are to be hooked.
-    module: Option<Module>,
-    /// These functions, by their offsets.
-    questions: Vec<(Question, u64)>,
+    /// The file as it is named from outside.
+    id: Option<FileId>,
 }
 
 /// A function that an unwinder asks.
@@ -52,8 +52,8 @@ enum Question {
 struct Asked {
     file: (u64, u64),
     question: Question,
-    offset: u64,
     address: u64,
+    size: u64,
 }
 
 impl Loaded {
@@ -61,8 +61,7 @@ impl Loaded {
         let mut loaded = Self {
             path: mapping.name.clone(),
             unwinder: None,
-            module: None,
-            questions: Vec::new(),
+            id: None,
         };
         let ways = [
             maps.path_from_outside(&mapping.name),
@@ -82,30 +81,24 @@ impl Loaded {
             return loaded;
         };
         loaded.unwinder = Unwinder::of(&file).ok();
-        if let Some(unwinder) = loaded.unwinder
-            && (unwinder.finds_frames || unwinder.finds_objects)
-            && !unwinder.foreign
-            && let Ok(module) = Module::open(&path)
-        {
-            for question in [Question::FindFde, Question::FindObject] {
-                if let Some(offset) = question.offset(&module) {
-                    module.prepare(offset);
-                    loaded.questions.push((question, offset));
-                }
-            }
-            loaded.module = Some(module);
-        }
+        loaded.id = FileId::of(&path).ok();
         loaded
     }
-}
 
-impl Question {
-    fn offset(self, module: &Module) -> Option<u64> {
-        let name = match self {
-            Self::FindFde => FIND_FDE,
-            Self::FindObject => FIND_OBJECT,
-        };
-        module.elf().function(name).ok().map(|f| f.offset)
+    /// The functions that are to be hooked, with their offsets and sizes.
+    fn questions(&self) -> impl Iterator<Item = (Question, u64, u64)> {
+        let known = self.unwinder.filter(|unwinder| !unwinder.foreign);
+        let places = known.map(|unwinder| {
+            [
+                (Question::FindFde, unwinder.find_fde),
+                (Question::FindObject, unwinder.find_object),
+            ]
+        });
+        let places = places.into_iter().flatten();
+        places.filter_map(|(question, place)| match place {
+            Place::At(offset, size) => Some((question, offset, size)),
+            Place::Absent | Place::Unclear => None,
+        })
     }
 }
 
@@ -124,16 +117,16 @@ impl Unwinders {
     fn asked(&self, maps: &Maps) -> Vec<Asked> {
         let mut asked = Vec::new();
         for (file, loaded) in &self.files {
-            let Some(module) = &loaded.module else {
+            let Some(id) = loaded.id else {
                 continue;
             };
-            for (question, offset) in loaded.questions.iter().copied() {
-                let addresses = maps.code_addresses(module.id(), offset);
+            for (question, offset, size) in loaded.questions() {
+                let addresses = maps.code_addresses(id, offset);
                 asked.extend(addresses.into_iter().map(|address| Asked {
                     file: *file,
                     question,
-                    offset,
                     address,
+                    size,
                 }));
             }
         }
@@ -199,11 +192,7 @@ impl Injection {
             if self.is_guarded(stopped.target(), asked.address) {
                 continue;
             }
-            let loaded = unwinders.files.get(&asked.file);
-            let Some(module) = loaded.and_then(|loaded| loaded.module.as_ref()) else {
-                continue;
-            };
-            match self.guard(stopped, &maps, module, asked) {
+            match self.guard(stopped, &maps, asked) {
                 Ok(()) => {
                     self.unguarded.remove(&asked.address);
                 }
@@ -218,26 +207,33 @@ impl Injection {
         Ok(())
     }
 
-    fn guard(
-        &mut self,
-        stopped: &mut Stopped<'_>,
-        maps: &Maps,
-        module: &Module,
-        asked: Asked,
-    ) -> Result<()> {
+    fn guard(&mut self, stopped: &mut Stopped<'_>, maps: &Maps, asked: Asked) -> Result<()> {
         let (pid, address) = (stopped.target().pid(), asked.address);
         let refuse = |reason: String| Error::Site {
             pid,
             address,
             reason,
         };
-        let live = self.hooks.values().filter(|h| !h.retired);
-        let plan = site::plan(stopped, module, (asked.offset, address), None, live.clone())?;
+        let mut live = self.hooks.values().filter(|hook| !hook.retired);
+        if live.any(|hook| hook.site == address) {
+            return Err(refuse("it is probed".into()));
+        }
+        if asked.size > MAX_FUNCTION {
+            return Err(refuse(format!("a function of {} bytes", asked.size)));
+        }
+        let mut code = vec![0; asked.size as usize];
+        stopped.read(address, &mut code)?;
+        // Nobody jumps into a function that C compilers have made, so that is not looked for.
+        let plan = trampoline::plan(&Site {
+            address,
+            code: &code,
+            padding_after: &[],
+            padding_before: &[],
+            entries: &[],
+        });
+        let plan = plan.map_err(|refusal| refuse(refusal.to_string()))?;
         if plan.jump != Jump::Near {
             return Err(refuse("there is no room for a jump".into()));
-        }
-        if live.clone().any(|hook| hook.site == address) {
-            return Err(refuse("it is probed".into()));
         }
         // What an earlier injection left, whose code may be unmapped at any time.
         let ours = inside::code(maps);
@@ -319,7 +315,8 @@ impl Injection {
                     "{path} reads the unwind tables of all files, perhaps for an unwinder of its own"
                 )));
             }
-            if !(unwinder.unwinds || unwinder.finds_frames || unwinder.asks_for_objects) {
+            let finds_frames = unwinder.find_fde != Place::Absent;
+            if !(unwinder.unwinds || finds_frames || unwinder.asks_for_objects) {
                 continue;
             }
             if unwinder.foreign {
