@@ -124,6 +124,10 @@ pub enum KfuncArg {
     Ctx,
     /// A packet: the context, or a `sk_buff`.
     Packet,
+    /// A map of type arena.
+    Arena,
+    /// The stack slot of 8 bytes in which it is kept whether interrupts were enabled.
+    IrqFlag,
     /// A map, or a `bpf_map` that is valid as long as the program runs.
     Map,
     /// Memory that is read, whose size is the next argument.
@@ -190,6 +194,8 @@ pub enum KfuncRet {
     Member,
     /// The address in the first argument as one of the structure in the second, which may be anything.
     Cast,
+    /// The address of so many bytes that may be written, for as long as the program runs.
+    Memory(u32),
     /// The kernel's own of the context in the first argument.
     KernelContext,
     /// The memory of the dynptr in the first argument, or the buffer that was given, or null; whether
@@ -218,6 +224,10 @@ pub enum KfuncEffect {
     PreemptDisable,
     /// Enables preemption again.
     PreemptEnable,
+    /// Disables interrupts.
+    IrqSave,
+    /// Enables interrupts again, if they were.
+    IrqRestore,
     /// Makes the dynptr in the last argument.
     Dynptr(DynptrKind),
     /// Makes the dynptr in the last argument, which is about what that in the first is about.
@@ -246,8 +256,14 @@ pub enum Offer {
     Congestion,
     /// Iterators.
     Iterators,
+    /// Kprobes and uprobes of which one program sees entry and return.
+    Sessions,
     /// Traffic control and XDP.
     Traffic,
+    /// Traffic control's classifiers.
+    Classifier,
+    /// Addresses of sockets of control groups.
+    SocketAddresses,
     /// System call programs.
     Syscall,
     /// Iterators, security hooks, and whatever may sleep.
@@ -316,12 +332,21 @@ impl KfuncProto {
             Offer::Iterators => {
                 prog_type == ProgType::Tracing && caller.attach_type == Some(AttachType::TRACE_ITER)
             }
+            Offer::Sessions => {
+                prog_type == ProgType::Kprobe
+                    && matches!(
+                        caller.attach_type,
+                        Some(AttachType::TRACE_KPROBE_SESSION | AttachType::TRACE_UPROBE_SESSION)
+                    )
+            }
             Offer::Traffic => {
                 matches!(
                     prog_type,
                     ProgType::SchedCls | ProgType::SchedAct | ProgType::Xdp
                 )
             }
+            Offer::Classifier => prog_type == ProgType::SchedCls,
+            Offer::SocketAddresses => prog_type == ProgType::CgroupSockAddr,
             Offer::Syscall => prog_type == ProgType::Syscall,
             // `check_css_task_iter_allowlist`.
             Offer::CssTask => match prog_type {

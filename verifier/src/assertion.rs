@@ -86,10 +86,10 @@ pub(crate) enum Assertion {
     Callable(CallTarget),
     /// Legacy packet access is allowed.
     LegacyPacket,
+    /// There is an arena.
+    Arena,
     /// The function may return.
     Returnable,
-    /// The instruction is not supported.
-    Unsupported(&'static str),
 }
 
 /// The most that must hold before an instruction.
@@ -281,8 +281,8 @@ pub(crate) fn assertions(insn: &Instruction) -> Assertions {
             }
             list
         }
-        Instruction::AddrSpaceCast { .. } => {
-            [A::Unsupported("arena pointers (addr_space_cast)")].into()
+        Instruction::AddrSpaceCast { dst, src, .. } => {
+            [A::Arena, A::Initialized(src), A::Writable(dst)].into()
         }
         Instruction::Jump { .. } | Instruction::MayGoto { .. } => [].into(),
         Instruction::Branch {

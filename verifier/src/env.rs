@@ -324,11 +324,19 @@ impl<'a> Env<'a> {
 
     /// The kernel's own structure of the context (`bpf_cast_to_kern_ctx`).
     pub(crate) fn kernel_context(&self) -> Option<&'static str> {
-        match self.layout.name {
-            "__sk_buff" => Some("sk_buff"),
-            "xdp_md" => Some("xdp_buff"),
-            _ => None,
-        }
+        Some(match self.program.prog_type {
+            _ if self.layout.name == "__sk_buff" => "sk_buff",
+            ProgType::Xdp => "xdp_buff",
+            ProgType::CgroupSock => "sock",
+            ProgType::CgroupSockAddr => "bpf_sock_addr_kern",
+            ProgType::CgroupSockopt => "bpf_sockopt_kern",
+            ProgType::CgroupSysctl => "bpf_sysctl_kern",
+            ProgType::SockOps => "bpf_sock_ops_kern",
+            ProgType::SkMsg => "sk_msg",
+            ProgType::SkLookup => "bpf_sk_lookup_kern",
+            ProgType::SkReuseport => "sk_reuseport_kern",
+            _ => return None,
+        })
     }
 
     /// Whether what RCU keeps is kept: in an RCU section, with a lock held, and wherever the program

@@ -6,7 +6,8 @@
 //! at 4, a timer at 8, pointers to kernel objects at 24 and (owned) 32, 5 an array of one value with
 //! a spin lock at 0, 6 a program array, 7 a map of sockets, 8 an array of four values with a lock at 0,
 //! lists of structure 20 at 8 and 21 at 40, trees of 20 at 24 and 21 at 56, owned pointers to 20 at 72
-//! and 21 at 80, 9 an array of one value with a lock at 0 and a list of 20 at 8. With `typed` after the verdict the types of
+//! and 21 at 80, 9 an array of one value with a lock at 0 and a list of 20 at 8, 10 a user ring buffer,
+//! and with `arena` after the verdict 11 an arena. With `typed` after the verdict the types of
 //! functions are known. A first line `type <name>` gives another program type. Every soundness mistake
 //! has its safe sibling, so that a verifier which refuses everything fails as well.
 
@@ -109,7 +110,7 @@ fn kptr(referenced: bool) -> MapFieldKind {
 }
 
 /// Kernel functions by number, from 1.
-const KFUNCS: [&str; 33] = [
+const KFUNCS: [&str; 38] = [
     "bpf_iter_num_new",
     "bpf_iter_num_next",
     "bpf_iter_num_destroy",
@@ -143,6 +144,11 @@ const KFUNCS: [&str; 33] = [
     "bpf_task_acquire",
     "bpf_rbtree_left",
     "bpf_list_push_back_impl",
+    "bpf_local_irq_save",
+    "bpf_local_irq_restore",
+    "bpf_arena_alloc_pages",
+    "bpf_copy_from_user_str",
+    "bpf_rdonly_cast",
 ];
 
 /// A kernel that has these functions, and a structure of which nothing may be read.
@@ -231,7 +237,12 @@ fn run(text: &str) -> (usize, Vec<String>) {
                 common::map(MapType::Array, 4, 24, 1),
                 vec![(0, 4, MapFieldKind::SpinLock), (8, 16, list_of(20))],
             ),
+            common::map(MapType::UserRingBuf, 0, 0, 4096),
         ];
+        let mut maps = maps;
+        if verdict.contains(" arena") {
+            maps.push(common::map(MapType::Arena, 0, 0, 4));
+        }
         count += 1;
         let mut options = common::options();
         options.budget.max_steps = 50_000;
@@ -246,7 +257,8 @@ fn run(text: &str) -> (usize, Vec<String>) {
         let wanted = verdict
             .trim_end_matches(" strict")
             .trim_end_matches(" typed")
-            .trim_end_matches(" linux");
+            .trim_end_matches(" linux")
+            .trim_end_matches(" arena");
         let mut program = common::program(prog_type, insns, maps);
         if verdict.ends_with(" typed") {
             program.subprograms = vec![Subprogram {
@@ -323,10 +335,20 @@ fn functions_may_return_where_no_exit_is() {
 
 #[test]
 fn dynptrs_and_slices_are_used_while_they_are_valid() {
-    check(include_str!("cases/dynptrs.txt"), 30);
+    check(include_str!("cases/dynptrs.txt"), 50);
 }
 
 #[test]
 fn objects_are_owned_by_one_and_collections_are_locked() {
     check(include_str!("cases/collections.txt"), 40);
+}
+
+#[test]
+fn interrupts_are_restored_in_order() {
+    check(include_str!("cases/interrupts.txt"), 12);
+}
+
+#[test]
+fn arenas_are_accessed_anywhere_but_hold_no_pointers() {
+    check(include_str!("cases/arenas.txt"), 10);
 }

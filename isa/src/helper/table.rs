@@ -234,7 +234,7 @@ helpers! {
     177 trace_vprintk(MemRead, ConstSize, MemReadOrNull, ConstSizeOrZero) -> Integer, gpl;
     178 skc_to_unix_sock(AnySock) -> CastOrNull(Kernel("unix_sock"));
     179 kallsyms_lookup_name(MemRead, ConstSizeOrZero, Anything, FixedMemWrite(8)) -> Integer;
-    180 find_vma(Unsupported("a task"), Anything, Func, StackOrNull, Anything) -> Integer;
+    180 find_vma(Struct("task_struct"), Anything, Func, StackOrNull, Anything) -> Integer;
     181 loop(Anything, Func, StackOrNull, Anything) -> Integer;
     182 strncmp(MemRead, ConstSize, ConstStr) -> Integer;
     183 get_func_arg(Ctx, Anything, FixedMemWrite(8)) -> Integer;

@@ -2,10 +2,10 @@
 
 use super::IterKind::{Bits, Css, CssTask, Num, Task, TaskVma};
 use super::KfuncArg::{
-    Anything, ConstSize, Ctx, Dynptr, DynptrOrNull, FixedMemWrite, Ignored, Iterator, KernelType,
-    Less, List, ListNode, LocalType, Map, MemOrNull, MemRead, MemWrite, NewDynptr, Number, Object,
-    Packet, Plain, Rcu, Refcounted, Released, Size, Struct, StructOrNull, Tree, TreeMember,
-    TreeNode,
+    Anything, Arena, ConstSize, Ctx, Dynptr, DynptrOrNull, FixedMemWrite, Ignored, IrqFlag,
+    Iterator, KernelType, Less, List, ListNode, LocalType, Map, MemOrNull, MemRead, MemWrite,
+    NewDynptr, Number, Object, Packet, Plain, Rcu, Refcounted, Released, Size, Struct,
+    StructOrNull, Tree, TreeMember, TreeNode,
 };
 use super::{DynptrKind, KfuncEffect, KfuncProto, KfuncRet, Offer};
 
@@ -29,6 +29,8 @@ macro_rules! kfuncs {
 }
 
 kfuncs! {
+    bpf_arena_alloc_pages(Arena, Ignored, Number, Number, Number) -> Number, None, All, sleeps;
+    bpf_arena_free_pages(Arena, Ignored, Number) -> Void, None, All, sleeps;
     bpf_cast_to_kern_ctx(Ctx) -> KernelContext, None, All;
     bpf_cgroup_acquire(Rcu("cgroup")) -> AcquiredOrNull("cgroup"), None, Generic;
     bpf_cgroup_ancestor(Rcu("cgroup"), Number) -> AcquiredOrNull("cgroup"), None, Generic;
@@ -65,6 +67,7 @@ kfuncs! {
     bpf_crypto_ctx_release(Released("bpf_crypto_ctx")) -> Void, None, Syscall;
     bpf_crypto_decrypt(Rcu("bpf_crypto_ctx"), Dynptr, Dynptr, DynptrOrNull) -> Number, None, Traffic;
     bpf_crypto_encrypt(Rcu("bpf_crypto_ctx"), Dynptr, Dynptr, DynptrOrNull) -> Number, None, Traffic;
+    bpf_ct_release(Released("nf_conn")) -> Void, None, Traffic;
     bpf_dynptr_adjust(Dynptr, Number, Number) -> Number, None, All;
     bpf_dynptr_clone(Dynptr, NewDynptr) -> Number, CloneDynptr, All;
     bpf_dynptr_from_skb(Packet, Number, NewDynptr) -> Number, Dynptr(Skb), PacketsAndTracing;
@@ -98,6 +101,8 @@ kfuncs! {
     bpf_list_pop_front(List) -> Node, None, Generic;
     bpf_list_push_back_impl(List, ListNode, Ignored, Ignored) -> Number, None, Generic;
     bpf_list_push_front_impl(List, ListNode, Ignored, Ignored) -> Number, None, Generic;
+    bpf_local_irq_restore(IrqFlag) -> Void, IrqRestore, All;
+    bpf_local_irq_save(IrqFlag) -> Void, IrqSave, All;
     bpf_map_sum_elem_count(Map) -> Number, None, All;
     bpf_obj_drop_impl(Object, Ignored) -> Void, None, Generic;
     bpf_obj_new_impl(LocalType, Ignored) -> Object, None, Generic;
@@ -113,6 +118,11 @@ kfuncs! {
     bpf_rcu_read_unlock() -> Void, RcuReadUnlock, All;
     bpf_rdonly_cast(Anything, KernelType) -> Cast, None, All;
     bpf_refcount_acquire_impl(Refcounted, Ignored) -> Again, None, Generic;
+    bpf_session_cookie() -> Memory(8), None, Sessions;
+    bpf_session_is_return() -> Number, None, Sessions;
+    bpf_sk_assign_tcp_reqsk(Ctx, Struct("sock"), MemRead, Size) -> Number, None, Classifier;
+    bpf_skb_ct_lookup(Ctx, MemRead, Size, MemWrite, Size) -> AcquiredOrNull("nf_conn"), None, Classifier;
+    bpf_sock_addr_set_sun_path(Struct("bpf_sock_addr_kern"), MemRead, Size) -> Number, None, SocketAddresses;
     bpf_sock_destroy(Struct("sock_common")) -> Number, None, Iterators;
     bpf_task_acquire(Rcu("task_struct")) -> AcquiredOrNull("task_struct"), None, Generic;
     bpf_task_from_pid(Number) -> AcquiredOrNull("task_struct"), None, Generic;
@@ -121,6 +131,7 @@ kfuncs! {
     bpf_task_release(Released("task_struct")) -> Void, None, Generic;
     bpf_task_under_cgroup(Rcu("task_struct"), Rcu("cgroup")) -> Number, None, Generic;
     bpf_throw(Number) -> Void, Throw, Generic;
+    bpf_xdp_ct_lookup(Ctx, MemRead, Size, MemWrite, Size) -> AcquiredOrNull("nf_conn"), None, Xdp;
     cubictcp_acked(Plain("sock"), Plain("ack_sample")) -> Void, None, Congestion;
     cubictcp_cong_avoid(Plain("sock"), Number, Number) -> Void, None, Congestion;
     cubictcp_cwnd_event(Plain("sock"), Number) -> Void, None, Congestion;

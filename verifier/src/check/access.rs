@@ -41,6 +41,14 @@ pub(super) fn accessible(env: &Env<'_>, state: &State, access: &Access) -> Resul
             }
         }
         Kind::Object(object) => object::field(env, access, &argument, object),
+        Kind::Arena if access.signed => Err(Failure::new(
+            Code::UnsupportedInstruction,
+            "a load from an arena that is not sign-extended",
+            argument.pointer.to_string(),
+            "sign extending loads from arena are not supported yet",
+        )),
+        // The engine adds the lower half to the arena's base; what is not there faults, and is skipped.
+        Kind::Arena => Ok(()),
         Kind::Local { type_id, hold } => {
             local::accessible(env, access, &argument, (type_id, hold))?;
             if atomic {
@@ -239,7 +247,13 @@ pub(super) fn storable(
 ) -> Result<(), Failure> {
     let value = operand(state, src);
     let target = state.reg(access.base);
+    if value.kind == Kind::GivenDynptr {
+        return Err(leak(src, "memory, as a dynptr that is given"));
+    }
     let Kind::Stack { frame } = target.kind else {
+        if target.kind == Kind::Arena && value.may_be_pointer() && value.kind != Kind::Arena {
+            return Err(leak(src, "arena"));
+        }
         if let Kind::MapValue { map } = target.kind {
             map_field::storable(env, &argument(state, access), map, &value)?;
         }

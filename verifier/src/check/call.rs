@@ -94,7 +94,7 @@ pub(super) fn helper(env: &Env<'_>, state: &State, id: u32) -> Result<(), Failur
         ));
     }
     let sections = &state.sections;
-    if proto.sleeps && (sections.rcu > 0 || sections.preempt > 0) {
+    if proto.sleeps && (sections.rcu > 0 || sections.preempt > 0 || sections.irq > 0) {
         return Err(Failure::new(
             Code::Section,
             "a helper that does not sleep, in a section where nothing may",

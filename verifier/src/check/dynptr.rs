@@ -8,6 +8,9 @@
 //! of them can be overwritten, so that a record is never lost from sight. Others carry an identity of
 //! their own, and stand for nothing: their memory (a map's value, a packet) is there without them.
 //!
+//! **Given** dynptrs are those that a function is called back with (samples of a user ring buffer). They
+//! are used, but neither changed nor stored, and slices of them end with the call.
+//!
 //! **Slices** are memory of the constant size that was asked for, or null. A slice of a packet is gone
 //! with whatever may move the packet, as packet pointers are. In place of the packet a slice may be the
 //! buffer that was given for bytes that are not in one piece: on the stack, or in a map's value. Then
@@ -64,6 +67,13 @@ pub(crate) struct Made {
 
 /// The dynptr that the register points to.
 pub(crate) fn made(state: &State, reg: Reg) -> Result<Made, Failure> {
+    let value = state.reg(reg);
+    if value.kind == Kind::GivenDynptr && value.constant_offset() == Some(0) {
+        return Ok(Made {
+            kind: DynptrKind::Local,
+            reference: value.reference,
+        });
+    }
     let (frame, at) = place(state, reg)?;
     let stack = state.frame(frame).map(|frame| &frame.stack);
     let half = |wanted: bool| {

@@ -8,9 +8,9 @@
 //! behind, and what it gave is unusable from then on. It is only gone on with where all its cells are
 //! in place, at an offset that is known.
 
-use bpftime_isa::Reg;
 use bpftime_isa::context::{Object, Trust};
 use bpftime_isa::kfunc::{IterKind, KfuncArg, KfuncEffect, KfuncProto, KfuncRet};
+use bpftime_isa::{MapType, Reg};
 
 use super::Failure;
 use super::call::ARGUMENT_REGS;
@@ -47,7 +47,7 @@ pub(super) fn callable(env: &Env<'_>, state: &State, id: u32, btf: i16) -> Resul
     if proto.ret == KfuncRet::KernelContext && env.kernel_context().is_none() {
         return Err(Failure::new(
             Code::UnsupportedCall,
-            "a program whose context is a packet",
+            "a program whose context has a structure of the kernel's behind it",
             env.program.prog_type.name(),
             "calling kernel function bpf_cast_to_kern_ctx is not allowed",
         ));
@@ -86,7 +86,12 @@ fn sections(env: &Env<'_>, state: &State, proto: &KfuncProto) -> Result<(), Fail
             ),
         );
     }
-    if proto.sleeps && (!env.program.may_sleep() || sections.rcu > 0 || sections.preempt > 0) {
+    if proto.sleeps
+        && (!env.program.may_sleep()
+            || sections.rcu > 0
+            || sections.preempt > 0
+            || sections.irq > 0)
+    {
         return refuse(
             "a program that may sleep, outside of sections where nothing may",
             format!(
@@ -158,6 +163,20 @@ fn check_argument(
         }
         KfuncArg::Ctx | KfuncArg::Packet => refuse("the context"),
         KfuncArg::Map if matches!(value.kind, Kind::Map { .. }) && !value.nullable => Ok(()),
+        KfuncArg::Arena => match value.kind {
+            Kind::Map { map }
+                if !value.nullable
+                    && env
+                        .map(map)
+                        .is_some_and(|map| map.map_type == MapType::Arena) =>
+            {
+                Ok(())
+            }
+            // Of another kind of map it gives no pages.
+            _ if is_trusted(env, value, "bpf_map") => Ok(()),
+            _ => refuse("an arena"),
+        },
+        KfuncArg::IrqFlag => irq_flag(state, proto, reg),
         KfuncArg::Map if is_trusted(env, value, "bpf_map") => Ok(()),
         KfuncArg::Map => refuse("a map"),
         KfuncArg::StructOrNull(_) if value.as_constant() == Some(0) => Ok(()),
@@ -236,6 +255,66 @@ fn is_structure(env: &Env<'_>, value: &Value, name: &str, relied: impl Fn(Trust)
         && value
             .constant_offset()
             .is_some_and(|offset| env.contains(object, offset, name))
+}
+
+/// Where on a stack it is kept whether interrupts were enabled: frame and first byte.
+pub(crate) fn irq_place(state: &State, reg: Reg) -> Result<(usize, usize), Failure> {
+    let value = state.reg(reg);
+    match (value.kind, value.constant_offset()) {
+        (Kind::Stack { frame }, Some(offset))
+            if offset >= -(stack::SIZE as i64) && offset <= -8 && offset % 8 == 0 =>
+        {
+            Ok((frame.into(), (stack::SIZE as i64 + offset) as usize))
+        }
+        _ => Err(Failure::new(
+            Code::HelperArgument,
+            format!("the address of 8 bytes of the stack in {reg}"),
+            value.to_string(),
+            "arg#0 doesn't point to an irq flag on stack",
+        )),
+    }
+}
+
+/// Interrupts are restored in the reverse order in which they were disabled, each time with the flag of
+/// that time, which nothing but that overwrites: the depth in the flag tells which time it was.
+fn irq_flag(state: &State, proto: &KfuncProto, reg: Reg) -> Result<(), Failure> {
+    let (frame, at) = irq_place(state, reg)?;
+    let stack = state.frame(frame).map(|frame| &frame.stack);
+    let mut cells = stack.into_iter().flat_map(|stack| stack.overlapping(at, 8));
+    let found = cells.next().copied();
+    let depth = state.sections.irq;
+    let refuse = |needed: &str, kernel: &str| {
+        Err(Failure::new(
+            Code::Section,
+            needed,
+            found.map_or("nothing".to_owned(), |cell| cell.value.to_string()),
+            kernel,
+        ))
+    };
+    let kind = found.map(|cell| cell.value.kind);
+    if proto.effect == KfuncEffect::IrqSave {
+        let used =
+            stack.is_some_and(|stack| stack.overlapping(at, 8).any(|cell| cell.value.is_part()));
+        return match depth {
+            u8::MAX => refuse("fewer sections without interrupts", "too many irq flags"),
+            _ if used => refuse(
+                "8 bytes of the stack that nothing else is kept in",
+                "expected uninitialized irq flag as arg#0",
+            ),
+            _ => Ok(()),
+        };
+    }
+    match kind {
+        Some(Kind::IrqFlag { depth: kept }) if kept == depth && depth > 0 => Ok(()),
+        Some(Kind::IrqFlag { .. }) => refuse(
+            "the flag of the last time that interrupts were disabled",
+            "cannot restore irq state out of order",
+        ),
+        _ => refuse(
+            "a flag that was made",
+            "expected an initialized irq flag as arg#0",
+        ),
+    }
 }
 
 /// The memory in the register that the function uses.

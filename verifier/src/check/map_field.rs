@@ -371,6 +371,7 @@ pub(super) fn leavable(state: &State, what: &str) -> Result<(), Failure> {
     let region = match sections {
         _ if sections.is_none() => return Ok(()),
         _ if sections.lock.is_some() => "bpf_spin_lock-ed region",
+        _ if sections.irq > 0 => "bpf_local_irq_save-ed region",
         _ if sections.rcu > 0 => "bpf_rcu_read_lock-ed region",
         _ => "bpf_preempt_disable-ed region",
     };

@@ -32,6 +32,21 @@ pub(super) fn offered(env: &Env<'_>, index: u32) -> Result<(), Failure> {
     }
 }
 
+/// Whether the program has an arena, so that addresses in it mean something.
+pub(super) fn arena(env: &Env<'_>) -> Result<(), Failure> {
+    let maps = (0u32..).zip(&env.program.maps);
+    let mut arenas = maps.filter(|(_, map)| map.map_type == MapType::Arena);
+    match arenas.next() {
+        Some((index, _)) => offered(env, index),
+        None => Err(Failure::new(
+            Code::MapType,
+            "a map of type arena among the program's",
+            "none",
+            "addr_space_cast insn can only be used in a program that has an associated arena",
+        )),
+    }
+}
+
 const LOOKUP: u32 = 1;
 const UPDATE: u32 = 2;
 const DELETE: u32 = 3;
@@ -65,6 +80,7 @@ fn fits(map_type: MapType, helper: u32) -> bool {
         MapType::InodeStorage => matches!(helper, 145 | 146),
         MapType::TaskStorage => matches!(helper, 156 | 157),
         MapType::CgrpStorage => matches!(helper, 210 | 211),
+        MapType::UserRingBuf => helper == 209,
         MapType::Queue | MapType::Stack => matches!(helper, PUSH | POP | PEEK),
         MapType::BloomFilter => matches!(helper, PUSH | PEEK),
         MapType::DevMap | MapType::DevMapHash | MapType::XskMap => matches!(helper, LOOKUP | 51),

@@ -26,7 +26,7 @@ use crate::options::Target;
 pub(crate) use call::{ARGUMENT_REGS, map_argument, memory_arguments};
 pub(crate) use contract::{contract, memory as contract_memory};
 pub(crate) use dynptr::{buffer as dynptr_buffer, made as dynptr_made, place as dynptr_place};
-pub(crate) use kfunc::{iterator, memory as kfunc_memory, place as iterator_place};
+pub(crate) use kfunc::{irq_place, iterator, memory as kfunc_memory, place as iterator_place};
 pub(crate) use local::{root, taken_out};
 pub(crate) use map_field::{lock_of, owned_kptr};
 pub(crate) use region::MemoryArgument;
@@ -118,14 +118,9 @@ pub(crate) fn check(env: &Env<'_>, state: &State, assertion: &Assertion) -> Resu
             format!("a call to the address in {reg}"),
             "unknown opcode 8d",
         )),
+        Assertion::Arena => map_use::arena(env),
         Assertion::LegacyPacket => exit::legacy_packet(env, state),
         Assertion::Returnable => exit::returnable(env, state),
-        Assertion::Unsupported(what) => Err(Failure::new(
-            Code::UnsupportedInstruction,
-            "an instruction that this version supports",
-            what,
-            format!("{what} not supported"),
-        )),
     }
 }
 
@@ -201,8 +196,12 @@ fn arithmetic(
     if difference && width == Width::W32 {
         return Ok(());
     }
+    // Whatever comes out, no access beyond the arena is possible.
+    if left.kind == Kind::Arena && right.is_scalar() {
+        return Ok(());
+    }
     if left.may_be_pointer() && right.may_be_pointer() {
-        if difference {
+        if difference || (left.kind == Kind::Arena && right.kind == Kind::Arena) {
             return Ok(());
         }
         return refuse(
@@ -413,6 +412,9 @@ fn loadable(env: &Env<'_>, value: Imm64) -> Result<(), Failure> {
             };
             map_use::offered(env, index)?;
             map_field::map_fits(env, index)?;
+            if map.map_type == MapType::Arena {
+                return Ok(());
+            }
             if map.map_type != MapType::Array || map.max_entries != 1 {
                 return Err(Failure::new(
                     Code::MapAccess,

@@ -137,7 +137,7 @@ pub(super) fn readable_by_helper(env: &Env<'_>, argument: &MemoryArgument) -> bo
     let (Some(offset), Ok(size)) = (offset, u32::try_from(argument.most)) else {
         return false;
     };
-    if argument.writes || pointer.nullable || offset < 0 || offset >= super::MAX_OFFSET {
+    if argument.writes || pointer.nullable || !(0..super::MAX_OFFSET).contains(&offset) {
         return false;
     }
     match object {

@@ -74,7 +74,11 @@ pub fn join(a: &State, b: &State, how: How, next_id: &mut Id) -> Option<State> {
         }
         _ => return None,
     };
-    if a.sections.rcu != b.sections.rcu || a.sections.preempt != b.sections.preempt {
+    let depths = |state: &State| {
+        let sections = &state.sections;
+        (sections.rcu, sections.preempt, sections.irq)
+    };
+    if depths(a) != depths(b) {
         return None;
     }
     result.executed = a.executed.max(b.executed);
@@ -153,7 +157,10 @@ fn maybe_null(value: &Value, names: &mut Names<'_>) -> Value {
 
 /// Whether the reference of such values need not be that of a resource.
 fn is_window(kind: Kind) -> bool {
-    matches!(kind, Kind::Dynptr { .. } | Kind::Slice { .. })
+    matches!(
+        kind,
+        Kind::Dynptr { .. } | Kind::GivenDynptr | Kind::Slice { .. }
+    )
 }
 
 fn join_pointers(a: &Value, b: &Value, how: How, names: &mut Names<'_>) -> Value {

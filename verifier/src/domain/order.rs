@@ -63,7 +63,7 @@ fn sections_match(a: &Sections, b: &Sections, matching: &mut Matching) -> bool {
         }
         _ => false,
     };
-    locks && a.rcu == b.rcu && a.preempt == b.preempt
+    locks && a.rcu == b.rcu && a.preempt == b.preempt && a.irq == b.irq
 }
 
 fn frame_covers(a: &Frame, b: &Frame, matching: &mut Matching, leaks: bool) -> bool {

@@ -32,6 +32,8 @@ pub struct Sections {
     pub rcu: u32,
     /// How often preemption was disabled and not enabled again.
     pub preempt: u32,
+    /// How often interrupts were disabled and not restored.
+    pub irq: u8,
 }
 
 impl Sections {

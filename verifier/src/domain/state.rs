@@ -29,6 +29,10 @@ pub enum CallbackKind {
     Loop,
     /// `bpf_for_each_map_elem`.
     ForEachMapElem,
+    /// `bpf_find_vma`.
+    FindVma,
+    /// `bpf_user_ringbuf_drain`, with a dynptr on each sample.
+    Drain,
     /// The comparison of `bpf_rbtree_add`, with the tree's lock held.
     Less,
     /// `bpf_timer_set_callback`: some time later, on a stack of its own.
@@ -46,7 +50,9 @@ impl CallbackKind {
         match helper {
             164 => Self::ForEachMapElem,
             170 => Self::Timer,
+            180 => Self::FindVma,
             181 => Self::Loop,
+            209 => Self::Drain,
             _ => Self::Other,
         }
     }
@@ -249,8 +255,12 @@ impl State {
         }
         let gone = (self.frames.len() - 1) as u8;
         let result = *self.reg(Reg::R0);
-        let helper_goes_on = self.top().callback.is_some();
+        let called_back = self.top().callback;
+        let helper_goes_on = called_back.is_some();
         self.frames.pop();
+        if called_back == Some(CallbackKind::Drain) {
+            self.end_samples();
+        }
         if !helper_goes_on {
             self.clear_caller_saved();
             self.set(Reg::R0, result);
@@ -263,6 +273,19 @@ impl State {
                     ..
                 } => frame == gone,
                 _ => false,
+            },
+            |value| *value = Value::any(),
+        );
+    }
+
+    /// A sample is gone, and slices of it, wherever they are kept. Which slices are of it is not
+    /// looked at: those of what has to be given back, and of packets, are not.
+    fn end_samples(&mut self) {
+        let held: Vec<Id> = self.references.iter().map(|held| held.id).collect();
+        self.change_values(
+            |value| {
+                matches!(value.kind, Kind::Slice { packet: false, .. })
+                    && !held.contains(&value.reference)
             },
             |value| *value = Value::any(),
         );

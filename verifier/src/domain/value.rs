@@ -86,6 +86,15 @@ pub enum Kind {
         /// Whether it is the second half.
         second: bool,
     },
+    /// A dynptr that the function was called back with, and may not change.
+    GivenDynptr,
+    /// An address in an arena; its lower half is anything, and no access beyond the arena is possible.
+    Arena,
+    /// Whether interrupts were enabled before they were disabled; only on the stack.
+    IrqFlag {
+        /// How often they were disabled then, this time included.
+        depth: u8,
+    },
     /// Memory of a dynptr, or the buffer that stands in for it.
     Slice {
         /// Bytes.
@@ -192,7 +201,10 @@ impl Value {
     /// Whether it is a part of something that lives on the stack and that only kernel functions
     /// read and write.
     pub fn is_part(&self) -> bool {
-        matches!(self.kind, Kind::Iterator { .. } | Kind::Dynptr { .. })
+        matches!(
+            self.kind,
+            Kind::Iterator { .. } | Kind::Dynptr { .. } | Kind::IrqFlag { .. }
+        )
     }
 
     /// Whether it may be a pointer, so that copying it out would leak an address.
@@ -258,7 +270,9 @@ impl Value {
             (Kind::Func { .. }, _) => "func",
             (Kind::Local { hold, .. }, false) => hold.kernel_kind(),
             (Kind::Local { .. }, true) => "ptr_or_null_",
-            (Kind::Dynptr { .. }, _) => "dynptr_ptr",
+            (Kind::Dynptr { .. } | Kind::GivenDynptr, _) => "dynptr_ptr",
+            (Kind::Arena, _) => "arena",
+            (Kind::IrqFlag { .. }, _) => "irq_flag",
             (Kind::Slice { .. }, false) => "mem",
             (Kind::Slice { .. }, true) => "mem_or_null",
         }

@@ -31,6 +31,10 @@ pub(super) fn binary(
     }
     let left = *state.reg(dst);
     let right = operand(state, src);
+    if left.kind == Kind::Arena {
+        // Still an address in the arena: only its lower half counts.
+        return;
+    }
     let value = match (left.is_scalar(), right.is_scalar()) {
         (true, true) => Value::scalar(left.number.alu(op, width, right.number)),
         (false, true) if width == Width::W64 => moved_pointer(notes, &left, &right, op),

@@ -13,6 +13,7 @@
 //! of what it shares with the program, which is maps, nothing is ever known.
 
 use bpftime_isa::Reg;
+use bpftime_isa::context::{Object, Trust};
 
 use super::Notes;
 use crate::check::{ARGUMENT_REGS, Failure, root, taken_out};
@@ -48,6 +49,22 @@ pub(crate) fn entered(
         });
     let arguments = match (kind, map) {
         (CallbackKind::Loop, _) => vec![round(state.reg(Reg::R1)), *state.reg(Reg::R3)],
+        // The task is the one that was given.
+        (CallbackKind::FindVma, _) => vec![
+            *state.reg(Reg::R1),
+            Value::pointer(Kind::Object(Object::Typed {
+                type_id: env.type_named("vm_area_struct"),
+                trust: Trust::Argument,
+            })),
+            *state.reg(Reg::R4),
+        ],
+        (CallbackKind::Drain, _) => vec![
+            Value {
+                reference: notes.fresh_id(),
+                ..Value::pointer(Kind::GivenDynptr)
+            },
+            *state.reg(Reg::R3),
+        ],
         (CallbackKind::Less, _) => vec![taken_out(root(env, state, Reg::R1)?, Hold::Member); 2],
         (CallbackKind::ForEachMapElem, Some(map)) => vec![
             Value::pointer(Kind::Map { map }),

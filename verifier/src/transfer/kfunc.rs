@@ -5,7 +5,7 @@ use bpftime_isa::context::{Object, Trust};
 use bpftime_isa::kfunc::{Element, IterKind, KfuncArg, KfuncEffect, KfuncProto, KfuncRet};
 
 use super::{Notes, call::acquired};
-use crate::check::{ARGUMENT_REGS, Failure, iterator, iterator_place, kfunc_memory};
+use crate::check::{ARGUMENT_REGS, Failure, irq_place, iterator, iterator_place, kfunc_memory};
 use crate::domain::stack;
 use crate::domain::state::{Reference, State};
 use crate::domain::value::{Id, Kind, Value};
@@ -40,6 +40,25 @@ pub(crate) fn kfunc(
         (KfuncEffect::PreemptDisable, _) => state.sections.preempt += 1,
         (KfuncEffect::PreemptEnable, _) => {
             state.sections.preempt = state.sections.preempt.saturating_sub(1);
+        }
+        (KfuncEffect::IrqSave, _) => {
+            let (frame, at) = irq_place(&state, Reg::R1)?;
+            state.sections.irq = state.sections.irq.saturating_add(1);
+            let depth = state.sections.irq;
+            if let Some(used) = notes.stack.get_mut(frame) {
+                *used = (*used).max((stack::SIZE - at) as u32);
+            }
+            if let Some(frame) = state.frame_mut(frame) {
+                let flag = Value::pointer(Kind::IrqFlag { depth });
+                frame.stack.write(at, 8, flag);
+            }
+        }
+        (KfuncEffect::IrqRestore, _) => {
+            let (frame, at) = irq_place(&state, Reg::R1)?;
+            state.sections.irq = state.sections.irq.saturating_sub(1);
+            if let Some(frame) = state.frame_mut(frame) {
+                frame.stack.may_write(at, 8);
+            }
         }
         (KfuncEffect::Dynptr(kind), _) => {
             if let Some(reg) = last(proto) {
@@ -84,6 +103,12 @@ pub(crate) fn kfunc(
         KfuncRet::Object | KfuncRet::Again | KfuncRet::Node | KfuncRet::Member => {
             object.unwrap_or(Value::uninit())
         }
+        KfuncRet::Memory(size) => Value::pointer(Kind::Slice {
+            size,
+            writable: true,
+            packet: false,
+            buffer: None,
+        }),
         KfuncRet::Cast => {
             let type_id = state.reg(Reg::R2).as_constant();
             Value::pointer(Kind::Object(Object::Typed {

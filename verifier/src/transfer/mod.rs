@@ -11,7 +11,7 @@ mod kfunc;
 mod local;
 mod memory;
 
-use bpftime_isa::{CallTarget, Imm64, Instruction, Reg};
+use bpftime_isa::{CallTarget, Imm64, Instruction, MapType, Reg};
 
 use crate::check::Failure;
 use crate::domain::state::State;
@@ -104,7 +104,20 @@ pub(crate) fn step(
         Instruction::Call(CallTarget::Helper(id)) => {
             call::helper(env, notes, state, slot, id)?;
         }
-        Instruction::AddrSpaceCast { dst, .. } => state.set(dst, Value::any()),
+        Instruction::AddrSpaceCast { dst, to, .. } => {
+            let arena = env.program.maps.iter().zip(0..);
+            let arena = arena.filter(|(map, _)| map.map_type == MapType::Arena);
+            notes.maps.extend(arena.map(|(_, index)| index));
+            // Into the program's own space, an address; into that of user space, a number.
+            state.set(
+                dst,
+                if to == 0 {
+                    Value::pointer(Kind::Arena)
+                } else {
+                    Value::unknown()
+                },
+            );
+        }
         Instruction::Call(_)
         | Instruction::Jump { .. }
         | Instruction::Branch { .. }
@@ -124,6 +137,13 @@ fn load_imm(env: &Env<'_>, notes: &mut Notes, value: Imm64, slot: u32) -> Value 
         }
         Imm64::MapIdxValue { index, offset } => {
             notes.maps.insert(index);
+            // The address in user space, of which nothing is known.
+            if env
+                .map(index)
+                .is_some_and(|map| map.map_type == MapType::Arena)
+            {
+                return Value::unknown();
+            }
             match i32::try_from(offset) {
                 Ok(delta) => Value {
                     delta,
