@@ -285,6 +285,7 @@ impl State {
         self.change_values(
             |value| {
                 matches!(value.kind, Kind::Slice { packet: false, .. })
+                    && value.reference != 0
                     && !held.contains(&value.reference)
             },
             |value| *value = Value::any(),
