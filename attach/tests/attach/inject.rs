@@ -46,9 +46,11 @@ pub(crate) fn assert_same_code(
     }
 }
 
+/// How many mappings of ours there are; says which.
 pub(crate) fn ours(target: &Target) -> usize {
     let maps = target.maps().expect("maps");
-    maps.iter().filter(|m| m.memfd_name().is_some()).count()
+    let ours = maps.iter().filter(|m| m.memfd_name().is_some());
+    ours.inspect(|m| println!("{m:x?}")).count()
 }
 
 #[test]
