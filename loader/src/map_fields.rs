@@ -67,26 +67,35 @@ const WHOLE: u32 = u32::MAX;
 /// The parts of a value of the type.
 #[doc(alias = "btf_parse_fields")]
 pub(crate) fn fields_of(btf: &Btf, value: u32) -> Vec<MapField> {
-    fields(&Tags::read(btf), value, (value, WHOLE))
+    fields(&Tags::read(btf), value, (value, WHOLE)).found
 }
 
-/// The structures that the program declares.
+/// The structures that the program declares, but those with more parts than the kernel takes.
 pub(crate) fn local_structs(btf: &Btf) -> Arc<[LocalStruct]> {
     let tags = Tags::read(btf);
     let structs = btf.types().filter(|ty| ty.kind == Kind::Struct);
     structs
         .filter_map(|ty| {
-            Some(LocalStruct {
+            let fields = fields(&tags, ty.id, (ty.id, WHOLE));
+            fields.complete.then_some(LocalStruct {
                 type_id: ty.id,
                 name: btf.name(&ty).ok()?.to_owned(),
                 size: ty.size_or_type,
-                fields: fields(&tags, ty.id, (ty.id, WHOLE)),
+                fields: fields.found,
             })
         })
         .collect()
 }
 
-fn fields(tags: &Tags<'_>, value: u32, declared: (u32, u32)) -> Vec<MapField> {
+/// The parts of a value of a type.
+struct Fields {
+    found: Vec<MapField>,
+    /// There are no others.
+    complete: bool,
+}
+
+/// The parts of a value of the type.
+fn fields(tags: &Tags<'_>, value: u32, declared: (u32, u32)) -> Fields {
     let mut found = Vec::new();
     let mut work = vec![(value, 0u32, declared)];
     let mut visits = 0;
@@ -98,12 +107,13 @@ fn fields(tags: &Tags<'_>, value: u32, declared: (u32, u32)) -> Vec<MapField> {
         // A type that does not resolve holds nothing that is known.
         let _ = visit(tags, next, &mut found, &mut work);
     }
+    let complete = found.len() <= MAX_FIELDS && work.is_empty();
     if found.len() > MAX_FIELDS {
         // So the kernel takes the value for plain memory.
-        return Vec::new();
+        found.clear();
     }
     found.sort_by_key(|field: &MapField| field.offset);
-    found
+    Fields { found, complete }
 }
 
 /// The parts of the section's variables, of which `offsets` tells the places: those in BTF are not
@@ -127,7 +137,7 @@ pub(crate) fn fields_of_section(
         let Some(place) = place.and_then(|place| u32::try_from(*place).ok()) else {
             continue;
         };
-        for mut field in fields(&tags, var.size_or_type, (var.id, WHOLE)) {
+        for mut field in fields(&tags, var.size_or_type, (var.id, WHOLE)).found {
             field.offset = field.offset.saturating_add(place);
             found.push(field);
         }

@@ -214,7 +214,13 @@ fn check_argument(
         },
         KfuncArg::NewDynptr => super::dynptr::room(state, reg),
         KfuncArg::Dynptr => super::dynptr::made(state, reg).map(drop),
-        KfuncArg::Released(name) if is_trusted(env, value, name) && value.reference != 0 => Ok(()),
+        KfuncArg::Released(name)
+            if is_trusted(env, value, name)
+                && value.reference != 0
+                && value.constant_offset() == Some(0) =>
+        {
+            Ok(())
+        }
         KfuncArg::Released(name) => refuse(&format!("a {name} that was acquired")),
         KfuncArg::Ignored => Ok(()),
         KfuncArg::LocalType
