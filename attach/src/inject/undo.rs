@@ -88,13 +88,15 @@ pub(super) fn undo_all(stopped: &mut Stopped<'_>) -> Result<Detached> {
     for address in ControlMemory::mapped(&maps) {
         done.was_attached = true;
         match ControlMemory::open(stopped.target(), address)? {
-            Some(control) => match undo_one(stopped, &control, &mut done) {
+            Some(control) => match undo_one(stopped, &control, stubs_left, &mut done) {
                 Err(Error::Seccomp { .. }) => {
                     done.code_left = true;
                     done.confined = true;
                 }
                 result => result?,
             },
+            // A thread that is in a stub may be about to map something that is announced here.
+            None if stubs_left => {}
             // Killed before anything else was done.
             None => stopped.unmap(address, super::control::CONTROL_LEN)?,
         }
@@ -102,7 +104,14 @@ pub(super) fn undo_all(stopped: &mut Stopped<'_>) -> Result<Detached> {
     Ok(done)
 }
 
-fn undo_one(stopped: &mut Stopped<'_>, control: &ControlMemory, done: &mut Detached) -> Result<()> {
+/// Undoes one injection, but for what threads need now; `stubs_left`: some are in stubs of tracers
+/// that died, and may be about to map something that the journal announces.
+fn undo_one(
+    stopped: &mut Stopped<'_>,
+    control: &ControlMemory,
+    stubs_left: bool,
+    done: &mut Detached,
+) -> Result<()> {
     let target = stopped.target();
     if control.owned {
         control.set_phase(target, Phase::Removing)?;
@@ -121,6 +130,9 @@ fn undo_one(stopped: &mut Stopped<'_>, control: &ControlMemory, done: &mut Detac
             Outcome::Foreign if patched => done.foreign.push(hook.site),
             Outcome::Foreign => {}
         }
+    }
+    if stubs_left {
+        return Ok(());
     }
     if !image_is_there(stopped, control)? {
         // Killed before the image was in, or while everything was being unmapped.
