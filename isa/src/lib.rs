@@ -49,7 +49,7 @@ pub use instruction::{
 pub use kernel_types::{KernelSymbol, KernelTypes, Walked};
 pub use map::{GraphNode, LocalStruct, MapDef, MapField, MapFieldKind};
 pub use prog_type::{AttachType, ProgType};
-pub use program::{Contract, ContractArg, LineInfo, Program, Subprogram};
+pub use program::{Contract, ContractArg, LineInfo, OnThrow, Program, Subprogram};
 pub use reg::Reg;
 pub use returns::ReturnRange;
 pub use section::{SectionDef, SectionKind};

@@ -33,6 +33,21 @@ pub struct Program {
     /// Structures that the program may make objects of, by ascending number in its BTF; empty if it
     /// makes none.
     pub objects: Arc<[LocalStruct]>,
+    /// What happens when it throws.
+    pub on_throw: OnThrow,
+}
+
+/// What happens when a program throws (`bpf_throw`).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum OnThrow {
+    /// It ends, and returns what it threw.
+    #[default]
+    Ends,
+    /// A function of its own is called with what it threw, and gives the result (`__exception_cb`). It
+    /// comes as a program: that function first, and what it calls.
+    Calls(Arc<Program>),
+    /// It is such a function itself: `r1` is a number, and it may not throw.
+    IsCalled,
 }
 
 /// A function of a program.

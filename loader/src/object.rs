@@ -3,14 +3,15 @@
 use std::collections::HashSet;
 use std::ops::Deref;
 use std::path::Path;
+use std::sync::Arc;
 
-use bpftime_isa::{Hook, MapDef, ProgType, Program, SectionKind, section};
+use bpftime_isa::{Hook, MapDef, OnThrow, ProgType, Program, SectionKind, section};
 
-use crate::btf::Btf;
 use crate::btf::ext::BtfExt;
+use crate::btf::{Btf, Kind};
 use crate::elf::Elf;
 use crate::environment::Environment;
-use crate::link::{FunctionId, Linker};
+use crate::link::{FunctionId, Linked, Linker};
 use crate::map_fields::local_structs;
 use crate::maps::Maps;
 use crate::signature::{member_signature, signature};
@@ -164,16 +165,19 @@ impl Object {
         for (section_index, function_index) in program_functions(&code, &linker.referenced()) {
             let section = &code[section_index];
             let name = section.functions[function_index].name;
+            let refuse = |refused: &mut Vec<RefusedProgram>, error| {
+                refused.push(RefusedProgram {
+                    name: name.to_owned(),
+                    section: section.name.to_owned(),
+                    error,
+                });
+            };
             let linked = match linker.link((section_index, function_index)) {
                 Ok(linked) => linked,
                 // What one program takes too much of, the next cannot have either.
                 Err(error @ LoadError::TooLarge { .. }) => return Err(error),
                 Err(error) => {
-                    refused.push(RefusedProgram {
-                        name: name.to_owned(),
-                        section: section.name.to_owned(),
-                        error,
-                    });
+                    refuse(&mut refused, error);
                     continue;
                 }
             };
@@ -182,20 +186,38 @@ impl Object {
                 Some(kind) => hook(&kind, members.get(name), environment)?,
                 None => Hook::default(),
             };
-            programs.push(UnverifiedProgram {
-                program: Program {
-                    name: name.to_owned(),
-                    section: section.name.to_owned(),
-                    prog_type: kind.map_or(ProgType::Unspec, |kind| kind.prog_type),
-                    attach_type: kind.and_then(|kind| kind.attach_type),
-                    hook,
-                    license: license.clone(),
-                    insns: linked.insns,
-                    maps: linked.maps,
-                    subprograms: linked.subprograms,
-                    lines: linked.lines,
-                    objects: objects.clone(),
+            let program = |name: &str, linked: Linked, on_throw: OnThrow| Program {
+                name: name.to_owned(),
+                section: section.name.to_owned(),
+                prog_type: kind.map_or(ProgType::Unspec, |kind| kind.prog_type),
+                attach_type: kind.and_then(|kind| kind.attach_type),
+                hook: hook.clone(),
+                license: license.clone(),
+                insns: linked.insns,
+                maps: linked.maps,
+                subprograms: linked.subprograms,
+                lines: linked.lines,
+                objects: objects.clone(),
+                on_throw,
+            };
+            let on_throw = match on_throw(btf.as_ref(), &code, name) {
+                Ok(None) => OnThrow::Ends,
+                Ok(Some((called, id))) => match linker.link(id) {
+                    Ok(linked) => {
+                        OnThrow::Calls(Arc::new(program(called, linked, OnThrow::IsCalled)))
+                    }
+                    Err(error) => {
+                        refuse(&mut refused, error);
+                        continue;
+                    }
                 },
+                Err(error) => {
+                    refuse(&mut refused, error);
+                    continue;
+                }
+            };
+            programs.push(UnverifiedProgram {
+                program: program(name, linked, on_throw),
             });
         }
         if programs.is_empty() {
@@ -235,6 +257,47 @@ impl Object {
     pub fn license(&self) -> &str {
         &self.license
     }
+}
+
+/// What begins the tag of a program that names the function to call when it throws.
+const EXCEPTION_CALLBACK: &str = "exception_callback:";
+
+/// The function that is called when the program throws: its name and where it is. Of several tags, the
+/// kernel takes none.
+fn on_throw<'a>(
+    btf: Option<&'a Btf>,
+    code: &[code::Code<'_>],
+    program: &str,
+) -> Result<Option<(&'a str, FunctionId)>, LoadError> {
+    let Some(btf) = btf else { return Ok(None) };
+    let mut found = None;
+    for tag in btf.types().filter(|ty| ty.kind == Kind::DeclTag) {
+        let called = btf.string(tag.name).ok();
+        let Some(called) = called.and_then(|text| text.strip_prefix(EXCEPTION_CALLBACK)) else {
+            continue;
+        };
+        let of = btf.ty(tag.size_or_type).map_err(LoadError::btf(".BTF"))?;
+        if of.kind != Kind::Func || btf.name(&of) != Ok(program) {
+            continue;
+        }
+        let wrong = |message: &str| LoadError::Symbol {
+            symbol: called.to_owned(),
+            section: TEXT.to_owned(),
+            message: message.to_owned(),
+        };
+        if found.is_some() {
+            return Err(wrong("one of several functions to call on an exception"));
+        }
+        let mut sections = code.iter().enumerate();
+        let place = sections.find_map(|(section, code)| {
+            let mut functions = code.functions.iter();
+            let at = functions.position(|function| function.name == called)?;
+            Some((section, at))
+        });
+        let place = place.ok_or_else(|| wrong("no function to call on an exception"))?;
+        found = Some((called, place));
+    }
+    Ok(found)
 }
 
 const TEXT: &str = ".text";

@@ -247,6 +247,7 @@ fn program(
         subprograms: Vec::new(),
         lines: Vec::new(),
         objects: [].into(),
+        on_throw: bpftime_isa::OnThrow::Ends,
     })
 }
 

@@ -189,6 +189,7 @@ fn program(vector: &Vector) -> Program {
         subprograms: Vec::new(),
         lines: Vec::new(),
         objects: [].into(),
+        on_throw: bpftime_isa::OnThrow::Ends,
     }
 }
 

@@ -1,7 +1,9 @@
 //! From a program to a verdict.
 
 use bpftime_abi::Capabilities;
-use bpftime_isa::{CallTarget, Decoded, Instruction, MapType, ProgType, Program, Reg, decode};
+use bpftime_isa::{
+    CallTarget, Decoded, Instruction, MapType, OnThrow, ProgType, Program, Reg, decode,
+};
 
 use crate::cfg::Cfg;
 use crate::check::Failure;
@@ -29,8 +31,55 @@ use crate::{Options, Rejection, VerifiedProgram, fixpoint, stack_depth};
 /// What this version cannot analyse it rejects.
 pub fn verify(program: Program, options: &Options) -> Result<VerifiedProgram, Box<Rejection>> {
     let instructions = decoded(&program, options)?;
-    let facts = analyse(&program, &instructions, options, None)?;
+    let mut facts = analyse(&program, &instructions, options, None)?;
+    add_on_throw(&program, options, &mut facts)?;
     Ok(VerifiedProgram::new(program, instructions, facts))
+}
+
+/// Judges what is called when the program throws, and adds to the facts what that may do. Its instructions
+/// are not the program's: a rejection tells of slots of its own.
+fn add_on_throw(
+    program: &Program,
+    options: &Options,
+    facts: &mut Facts,
+) -> Result<(), Box<Rejection>> {
+    let OnThrow::Calls(called) = &program.on_throw else {
+        return Ok(());
+    };
+    let instructions = decoded(called, options)?;
+    if called.on_throw != OnThrow::IsCalled {
+        let failure = Failure::new(
+            Code::UnsupportedCall,
+            "a function to call on an exception that says so",
+            format!("{}, which is called with the context", called.name),
+            "exception cb only supports single integer argument",
+        );
+        return Err(reject(called, &instructions, 0, failure));
+    }
+    let more = analyse(called, &instructions, options, None)?;
+    facts.max_insns = facts
+        .max_insns
+        .zip(more.max_insns)
+        .and_then(|(program, called)| program.checked_add(called));
+    facts.max_stack = facts.max_stack.max(more.max_stack);
+    let map_types = MapType::ALL
+        .iter()
+        .filter(|map_type| more.needs.has_map_type(**map_type));
+    facts.needs = map_types.fold(facts.needs, |needs, map_type| {
+        needs.with_map_type(*map_type)
+    });
+    facts.needs = more
+        .helpers
+        .iter()
+        .fold(facts.needs, |needs, helper| needs.with_helper(*helper));
+    facts.needs_cpu |= more.needs_cpu;
+    facts.helpers.extend(more.helpers);
+    facts.helpers.sort_unstable();
+    facts.helpers.dedup();
+    facts.kfuncs.extend(more.kfuncs);
+    facts.kfuncs.sort_unstable();
+    facts.kfuncs.dedup();
+    Ok(())
 }
 
 /// As [`verify`]; what is rejected is judged again with somebody to ask where a check fails
@@ -45,7 +94,8 @@ pub fn verify_refined(
     refiner: &mut dyn Refiner,
 ) -> Result<VerifiedProgram, Box<Rejection>> {
     let instructions = decoded(&program, options)?;
-    let facts = analyse(&program, &instructions, options, Some(refiner))?;
+    let mut facts = analyse(&program, &instructions, options, Some(refiner))?;
+    add_on_throw(&program, options, &mut facts)?;
     Ok(VerifiedProgram::new(program, instructions, facts))
 }
 
@@ -324,7 +374,14 @@ fn entry_state(env: &Env<'_>) -> State {
                 .map_or_else(Value::unknown, Value::constant),
         );
     } else {
-        state.set(Reg::R1, Value::pointer(Kind::Ctx));
+        state.set(
+            Reg::R1,
+            match env.program.on_throw {
+                // What was thrown.
+                OnThrow::IsCalled => Value::unknown(),
+                _ => Value::pointer(Kind::Ctx),
+            },
+        );
     }
     state
 }

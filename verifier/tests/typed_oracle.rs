@@ -254,6 +254,7 @@ fn programs_on_a_tracepoint_are_judged_as_by_the_kernel() {
             subprograms: Vec::new(),
             lines: Vec::new(),
             objects: [].into(),
+            on_throw: bpftime_isa::OnThrow::Ends,
         };
         let here = verify(program, &options).map(drop);
         let there = load(&insns, id);

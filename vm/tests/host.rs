@@ -21,6 +21,7 @@ fn program(prog_type: ProgType, text: &str, maps: Vec<MapDef>) -> Program {
         subprograms: Vec::new(),
         lines: Vec::new(),
         objects: [].into(),
+        on_throw: bpftime_isa::OnThrow::Ends,
     }
 }
 

@@ -78,6 +78,7 @@ impl Family {
             subprograms: Vec::new(),
             lines: Vec::new(),
             objects: [].into(),
+            on_throw: bpftime_isa::OnThrow::Ends,
         })
     }
 }

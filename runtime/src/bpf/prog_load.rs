@@ -102,6 +102,7 @@ pub fn load(request: &Request<'_>, attr: &Attr, size: u64) -> Answer {
         subprograms,
         lines,
         objects: [].into(),
+        on_throw: bpftime_isa::OnThrow::Ends,
     };
     let options = Options::new(request.session.broker.capabilities);
     let verified = match guarded(|| verify(program, &options)) {

@@ -39,6 +39,7 @@ fn program(text: &str) -> Program {
         subprograms: Vec::new(),
         lines: Vec::new(),
         objects: [].into(),
+        on_throw: bpftime_isa::OnThrow::Ends,
     }
 }
 

@@ -219,6 +219,7 @@ fn small(prog_type: ProgType, text: &str) -> Program {
         subprograms: Vec::new(),
         lines: Vec::new(),
         objects: [].into(),
+        on_throw: bpftime_isa::OnThrow::Ends,
     }
 }
 

@@ -34,6 +34,7 @@ fn refine(body: &str) -> Box<Rejection> {
         subprograms: Vec::new(),
         lines: Vec::new(),
         objects: [].into(),
+        on_throw: bpftime_isa::OnThrow::Ends,
     };
     let refined = verify_refined(program, &Options::linux(), &mut Z3Refiner::default());
     refined.expect_err("it is not safe")

@@ -1,7 +1,7 @@
 //! What must hold where a function or the program may end.
 
 use bpftime_isa::returns::{HookResult, returns};
-use bpftime_isa::{AttachType, ProgType, Reg};
+use bpftime_isa::{AttachType, OnThrow, ProgType, Reg};
 
 use super::{Failure, initialized, map_field};
 use crate::diagnostic::Code;
@@ -205,7 +205,17 @@ pub(super) fn throwable(env: &Env<'_>, state: &State) -> Result<(), Failure> {
             "cannot be called from callback subprog",
         ));
     }
-    return_range(env, state.reg(Reg::R1))
+    match env.program.on_throw {
+        OnThrow::Ends => return_range(env, state.reg(Reg::R1)),
+        // That function gives the result.
+        OnThrow::Calls(_) => Ok(()),
+        OnThrow::IsCalled => Err(Failure::new(
+            Code::UnsupportedCall,
+            "bpf_throw outside of what is called when it throws",
+            "a call within that",
+            "cannot be called from callback subprog",
+        )),
+    }
 }
 
 /// Return values that the kernel's attach points understand.

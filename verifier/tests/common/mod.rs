@@ -22,6 +22,7 @@ pub(crate) fn program(prog_type: ProgType, insns: Vec<Insn>, maps: Vec<MapDef>) 
         subprograms: Vec::new(),
         lines: Vec::new(),
         objects: [].into(),
+        on_throw: bpftime_isa::OnThrow::Ends,
     }
 }
 

@@ -275,5 +275,6 @@ fn program_without_maps() -> Program {
         subprograms: Vec::new(),
         lines: Vec::new(),
         objects: [].into(),
+        on_throw: bpftime_isa::OnThrow::Ends,
     }
 }

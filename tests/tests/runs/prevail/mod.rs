@@ -59,6 +59,7 @@ fn program(text: &str, built: &Built) -> Result<Program, String> {
         subprograms: Vec::new(),
         lines: Vec::new(),
         objects: [].into(),
+        on_throw: bpftime_isa::OnThrow::Ends,
     })
 }
 
