@@ -2,12 +2,25 @@
 // A victim in C++: exceptions pass through the function that the tools probe.
 //
 //   thrower CALLS
+//   walker CALLS
+//
+// walker (-DWALKER) may also walk stacks with what dl_iterate_phdr tells, and so is not told of probed
+// returns; it asks for its parent as often as it calls.
 //
 // Calls climb(9) CALLS times each: so that it returns, so that its innermost call throws, and so
 // that it returns again.
 #include <cstdio>
 #include <cstdlib>
 #include <stdexcept>
+#ifdef WALKER
+#include <link.h>
+#include <unistd.h>
+
+static int look(struct dl_phdr_info *, size_t, void *)
+{
+	return 0;
+}
+#endif
 
 static bool fails;
 
@@ -28,8 +41,14 @@ int main(int argc, char **argv)
 {
 	long calls = argc > 1 ? atol(argv[1]) : 10, caught = 0, wrong = 0;
 
+#ifdef WALKER
+	dl_iterate_phdr(look, nullptr);
+#endif
 	for (long i = 0; i < 3 * calls; i++) {
 		fails = i / calls == 1;
+#ifdef WALKER
+		wrong += getppid() <= 0;
+#endif
 		try {
 			wrong += climb(9) != 45;
 		} catch (const std::runtime_error &) {

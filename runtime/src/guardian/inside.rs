@@ -42,6 +42,8 @@ pub struct Inside {
     failures: BTreeMap<u64, Sentence>,
     /// Those that may pass when the target loads more files: its unwinder may be in one of them.
     waiting: BTreeSet<u64>,
+    /// Device and inode of the files with code that were loaded when that was last tried.
+    tried_with: BTreeSet<(u64, u64)>,
     /// The target is past its start.
     started: bool,
     /// How often was looked for thread ids, with nothing found.
@@ -71,6 +73,7 @@ impl Inside {
             links: BTreeMap::new(),
             failures: BTreeMap::new(),
             waiting: BTreeSet::new(),
+            tried_with: BTreeSet::new(),
             started: false,
             looks_for_thread_ids: 0,
         }
@@ -247,17 +250,14 @@ impl Inside {
         if self.links.keys().any(|key| !keys.contains(key)) {
             return true;
         }
-        if self.misses_thread_ids()
-            || !self.undone(target).is_empty()
-            || !self.misplaced(maps).is_empty()
-            || self.has_new_unwinder(target, maps)
-        {
-            return true;
-        }
         if self.wanted.iter().any(|wanted| wanted.at_return) {
             self.unwinders.look(maps);
         }
-        let mut work = false;
+        let mut work = self.misses_thread_ids()
+            || !self.undone(target).is_empty()
+            || !self.misplaced(maps).is_empty()
+            || self.has_new_unwinder(target, maps)
+            || !self.waiting.is_empty() && files(maps) != self.tried_with;
         for wanted in self.wanted.clone() {
             if self.links.contains_key(&wanted.key) {
                 continue;
@@ -284,11 +284,10 @@ impl Inside {
         work || (self.injection.is_some() && self.objects.rings_differ(&self.places))
     }
 
-    /// Whether the target has loaded an unwinder that must be told, or may be, of probed returns.
+    /// Whether the target has loaded an unwinder that must be told of probed returns.
     fn has_new_unwinder(&mut self, target: &Target, maps: &Maps) -> bool {
-        let waits = !self.waiting.is_empty();
         self.injection.as_ref().is_some_and(|injection| {
-            (waits || injection.probes_returns())
+            injection.probes_returns()
                 && injection.has_unguarded_unwinder(target, maps, &mut self.unwinders)
         })
     }
@@ -343,6 +342,7 @@ impl Inside {
         for key in std::mem::take(&mut self.waiting) {
             self.failures.remove(&key);
         }
+        self.tried_with = files(&maps);
         for wanted in self.wanted.clone() {
             if self.links.contains_key(&wanted.key) || self.failures.contains_key(&wanted.key) {
                 continue;
@@ -420,6 +420,15 @@ impl Inside {
             may_pass: matches!(error, Error::MayUnwind { .. }),
         })
     }
+}
+
+/// Device and inode of the files of which code is loaded.
+fn files(maps: &Maps) -> BTreeSet<(u64, u64)> {
+    let code = maps.iter().filter(|mapping| mapping.execute);
+    let files = code.filter(|mapping| mapping.is_file() && mapping.memfd_name().is_none());
+    files
+        .map(|mapping| (mapping.device, mapping.inode))
+        .collect()
 }
 
 /// Why something could not be attached.

@@ -117,6 +117,28 @@ fn returns_of_a_function_that_throws() {
     assert_eq!(report.number("results"), 2 * 16500, "{report:?}");
 }
 
+/// A return probe that is refused holds up no other probe, of a file that is loaded later neither.
+#[test]
+fn a_refused_return_holds_up_no_other_probe() {
+    let compiler = std::process::Command::new("g++").arg("--version").output();
+    if compiler.is_err() {
+        println!("skipped: no g++");
+        return;
+    }
+    let lab = Lab::new(&["counts", "walker"]);
+    let refused = lab.tool(Way::Ours, &["./counts", "results", "end", "./walker"]);
+    let libc = crate::lives::libc_path();
+    let words = ["./counts", "function", "end", &libc, "-1", "getppid"];
+    let other = lab.tool(Way::Ours, &words);
+    let victim = lab.victim(Way::Ours, &["./walker", "100"]);
+    let report = lab.report(refused, victim);
+    let calls = crate::lab::number(&finished(other), "calls");
+    assert_eq!(report.victim, ["caught 100 wrong 0"]);
+    assert_eq!(report.number("entries"), 3 * 1000, "{report:?}");
+    assert_eq!(report.number("returns"), 0, "{report:?}");
+    assert_eq!(calls, 3 * 100);
+}
+
 /// A tool that names a process by its id hears of that one only, which nobody had to attach.
 #[test]
 fn one_process_of_two() {
