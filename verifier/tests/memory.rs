@@ -2,12 +2,13 @@
 
 mod common;
 
-use bpftime_isa::{Insn, ProgType, asm};
+use bpftime_isa::{Insn, MapType, ProgType, asm};
 use bpftime_verifier::{Code, verify};
 
 fn judge(insns: Vec<Insn>) -> Result<(), Code> {
+    let maps = vec![common::map(MapType::Array, 4, 8, 1)];
     verify(
-        common::program(ProgType::Xdp, insns, Vec::new()),
+        common::program(ProgType::Xdp, insns, maps),
         &common::options(),
     )
     .map(|_| ())

@@ -1,14 +1,14 @@
 //! Alignment and contents of the memory that helpers use.
 
-use bpftime_isa::{ArgType, HelperProto};
+use bpftime_isa::{ArgType, HelperProto, Reg};
 
 use super::Failure;
-use super::call::ARGUMENT_REGS;
+use super::call::{ARGUMENT_REGS, refuse};
 use super::region::{MemoryArgument, offset_of};
 use crate::diagnostic::Code;
 use crate::domain::stack::{self, Cell};
 use crate::domain::state::State;
-use crate::domain::value::Kind;
+use crate::domain::value::{Kind, Value};
 use crate::env::Env;
 
 /// Helpers that the kernel lets read packet memory (`pkt_access` in their prototypes).
@@ -140,5 +140,35 @@ pub(super) fn stack_contents(
             Ok(())
         }
         _ => Ok(()),
+    }
+}
+
+/// A NUL-terminated string in a read-only map whose contents are known.
+///
+/// In a map of several values the pointer may be to any of them, and a map that programs may write
+/// does not keep its NUL.
+pub(super) fn constant_string(env: &Env<'_>, reg: Reg, value: &Value) -> Result<(), Failure> {
+    let Kind::MapValue { map } = value.kind else {
+        return Err(refuse(reg, value, "map_value"));
+    };
+    let string = env
+        .constant_value(map)
+        .filter(|_| !value.nullable)
+        .zip(value.constant_offset())
+        .and_then(|(bytes, offset)| bytes.get(usize::try_from(offset).ok()?..));
+    match string {
+        Some(bytes) if bytes.contains(&0) => Ok(()),
+        Some(_) => Err(Failure::new(
+            Code::HelperArgument,
+            "a NUL byte before the end of the map's value",
+            value.to_string(),
+            "string is not zero-terminated",
+        )),
+        None => Err(Failure::new(
+            Code::HelperArgument,
+            format!("a constant string in a frozen map in {reg}"),
+            value.to_string(),
+            format!("R{} does not point to a readonly map'", reg.index()),
+        )),
     }
 }

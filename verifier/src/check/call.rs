@@ -4,7 +4,7 @@ use bpftime_isa::context::Object;
 use bpftime_isa::helper::{self as table, Unavailable};
 use bpftime_isa::{ArgType, HelperProto, MapDef, Reg, RetType};
 
-use super::argument_memory::{fixed_memory_aligned, memory_contents};
+use super::argument_memory::{self, fixed_memory_aligned, memory_contents};
 use super::region::{MemoryArgument, in_region};
 use super::{Failure, map_field, map_use, object};
 use crate::diagnostic::Code;
@@ -250,7 +250,7 @@ fn check_argument(
                 format!("R{} is not a known constant", reg.index()),
             )),
         },
-        ArgType::ConstStr => constant_string(env, reg, value),
+        ArgType::ConstStr => argument_memory::constant_string(env, reg, value),
         ArgType::StackOrNull => match value.kind {
             Kind::Stack { .. } => Ok(()),
             _ if value.as_constant() == Some(0) => Ok(()),
@@ -314,36 +314,6 @@ fn check_argument(
         | ArgType::ConstSize
         | ArgType::ConstSizeOrZero
         | ArgType::None => Ok(()),
-    }
-}
-
-/// A NUL-terminated string in a read-only map whose contents are known.
-///
-/// In a map of several values the pointer may be to any of them, and a map that programs may write
-/// does not keep its NUL.
-fn constant_string(env: &Env<'_>, reg: Reg, value: &Value) -> Result<(), Failure> {
-    let Kind::MapValue { map } = value.kind else {
-        return Err(refuse(reg, value, "map_value"));
-    };
-    let string = env
-        .constant_value(map)
-        .filter(|_| !value.nullable)
-        .zip(value.constant_offset())
-        .and_then(|(bytes, offset)| bytes.get(usize::try_from(offset).ok()?..));
-    match string {
-        Some(bytes) if bytes.contains(&0) => Ok(()),
-        Some(_) => Err(Failure::new(
-            Code::HelperArgument,
-            "a NUL byte before the end of the map's value",
-            value.to_string(),
-            "string is not zero-terminated",
-        )),
-        None => Err(Failure::new(
-            Code::HelperArgument,
-            format!("a constant string in a frozen map in {reg}"),
-            value.to_string(),
-            format!("R{} does not point to a readonly map'", reg.index()),
-        )),
     }
 }
 
