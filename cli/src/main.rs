@@ -27,6 +27,7 @@ mod start;
 mod status;
 mod verify;
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use clap::{ArgAction, Parser, Subcommand};
@@ -87,7 +88,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return explain(&error),
+    };
     start_log(cli.verbose, cli.quiet);
     let result = match &cli.command {
         Command::Verify(args) => verify::run(args),
@@ -101,14 +105,28 @@ fn main() -> ExitCode {
         Command::Broker => broker::run(),
         Command::Guardian => guardian::run(),
     };
-    result.unwrap_or_else(|error| {
-        report::to_stderr(format_args!(
-            "{}error:{} {error:#}\n",
-            report::BAD,
-            report::RESET
-        ));
-        exit::of(&error)
-    })
+    result.unwrap_or_else(|error| refuse(&error))
+}
+
+/// Says what went wrong.
+fn refuse(error: &anyhow::Error) -> ExitCode {
+    report::to_stderr(format_args!(
+        "{}error:{} {error:#}\n",
+        report::BAD,
+        report::RESET
+    ));
+    exit::of(error)
+}
+
+/// Prints help, the version or what is wrong with the command line.
+fn explain(error: &clap::Error) -> ExitCode {
+    let code = match error.print() {
+        Err(failure) if !error.use_stderr() && failure.kind() != ErrorKind::BrokenPipe => {
+            return refuse(&exit::Unwritable(failure).into());
+        }
+        _ => error.exit_code(),
+    };
+    u8::try_from(code).unwrap_or(u8::MAX).into()
 }
 
 /// Logs go to stderr; stdout belongs to results.

@@ -9,7 +9,10 @@ use std::process::{Command, Output, Stdio};
 const UNWRITABLE: i32 = 4;
 
 /// Commands that print something whether a broker runs or not.
-const PRINTING: [&[&str]; 4] = [
+const PRINTING: [&[&str]; 7] = [
+    &["--help"],
+    &["help", "verify"],
+    &["--version"],
     &["status"],
     &["status", "--json"],
     &["map", "list"],

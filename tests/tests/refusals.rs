@@ -204,3 +204,17 @@ fn a_victim_without_the_probed_function() {
     );
     drop(tool);
 }
+
+/// The kernel takes privileges from a set-user-id program that an ordinary user traces from its start.
+#[test]
+fn a_set_user_id_command_is_not_started() {
+    use std::os::unix::fs::PermissionsExt;
+    let stage = Stage::new();
+    let victim = stage.path().join("victim");
+    std::fs::set_permissions(&victim, PermissionsExt::from_mode(0o4755)).expect("a mode");
+    let mut start = stage.command("bpftime");
+    let refused = Finished::of(start.args(["start", "./victim", "1", "1", "1"]));
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("set-user-id"), "{refused:?}");
+    assert_eq!(refused.stdout, "");
+}

@@ -156,8 +156,8 @@ impl Target {
             Seccomp::Filter if self.options.trust_seccomp_filter => Ok(()),
             Seccomp::Filter => refuse(
                 "a filter",
-                "if you know that its filter allows mmap, munmap, madvise, socketpair, recvmsg \
-                 and close, say so with the option to trust its seccomp filter",
+                "what its filter would do with the system calls that are made inside it is not \
+                 known, so it cannot be attached to",
             ),
         }
     }

@@ -3,8 +3,10 @@
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread::JoinHandle;
@@ -78,6 +80,29 @@ pub unsafe fn fork(
         spawning,
         name,
     })
+}
+
+/// Refuses a set-user-id command where it would run without its privilege, and fail in strange ways;
+/// the sentence ends with `advice`.
+pub fn refuse_setuid(command: &[OsString], advice: &str) -> Result<(), Failure> {
+    let Some(name) = command.first() else {
+        return Ok(());
+    };
+    let path = Path::new(name);
+    let found = if path.components().count() > 1 {
+        Some(path.to_owned())
+    } else {
+        let folders = std::env::var_os("PATH").unwrap_or_default();
+        let mut candidates = std::env::split_paths(&folders).map(|folder| folder.join(path));
+        candidates.find(|candidate| candidate.is_file())
+    };
+    match found.map(std::fs::metadata) {
+        Some(Ok(meta)) if meta.is_file() && meta.mode() & 0o6000 != 0 => Err(Failure(format!(
+            "{} is set-user-id or set-group-id, which has no effect {advice}",
+            name.to_string_lossy()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 impl Waiting {

@@ -20,7 +20,8 @@ const MAX_SHOWN: usize = 4096;
 
 /// Runs a tool whose `bpf()` calls and their like are answered by the broker, until it ends.
 pub fn load(command: &[OsString]) -> Result<ExitStatus, Failure> {
-    refuse_setuid(command)?;
+    // The filter needs `no_new_privs`.
+    child::refuse_setuid(command, "under bpftime load; run a copy without these bits")?;
     let filter = filter::program();
     let prepare = move |stream: &UnixStream| {
         let listener = install(&filter)?;
@@ -82,23 +83,6 @@ fn shown(command: &[OsString]) -> Vec<String> {
         }
     }
     words
-}
-
-/// A set-user-id tool would run without its privilege (the filter needs `no_new_privs`), and fail
-/// in strange ways.
-fn refuse_setuid(command: &[OsString]) -> Result<(), Failure> {
-    use std::os::unix::fs::MetadataExt;
-    let Some(tool) = command.first() else {
-        return Ok(());
-    };
-    match std::fs::metadata(tool) {
-        Ok(meta) if meta.is_file() && meta.mode() & 0o6000 != 0 => Err(Failure(format!(
-            "{} is set-user-id or set-group-id, which has no effect under bpftime load; run a \
-             copy without these bits",
-            tool.to_string_lossy()
-        ))),
-        _ => Ok(()),
-    }
 }
 
 /// The descriptor that the child sends; none if it sends nothing.

@@ -10,6 +10,14 @@ use crate::broker::protocol::{Request, Response};
 /// Runs a command in which the programs of all sessions run, from its first instruction on,
 /// until it ends. `say` is told in the end if no program was ever seen to run in it.
 pub fn start(command: &[OsString], say: impl FnOnce(&str)) -> Result<ExitStatus, Failure> {
+    // The kernel gives no privileges to a process that an ordinary user traces.
+    // SAFETY: takes no argument.
+    if unsafe { libc::geteuid() } != 0 {
+        child::refuse_setuid(
+            command,
+            "under bpftime start; start it as ever and attach to it as root",
+        )?;
+    }
     // SAFETY: nothing is done between `fork` and `exec`.
     let waiting = unsafe { child::fork(command, |_| Ok(())) }?;
     match socket::request(&Request::Start { pid: waiting.pid }, &[]) {
