@@ -70,6 +70,8 @@ pub struct ProcessState {
     pub owner: u32,
     /// Not 0: the last wait for a virtual CPU was in vain, so threads do not wait. Likewise.
     pub waited_in_vain: u32,
+    /// How many threads were given a virtual CPU to begin with. Likewise.
+    pub threads_spread: u32,
 }
 
 /// What the guardian tells the image. Written before the first hook is live.

@@ -19,6 +19,8 @@ use crate::header::state;
 use crate::sys::{self, Call, config_quad, config_word};
 use crate::{slot, task};
 
+/// Threads of two processes ask for the same CPU first only where there are more of them than this.
+const CPUS_BETWEEN_TARGETS: u32 = 5;
 /// Turns that a thread gives to others before it sleeps.
 const YIELDS: u32 = 16;
 /// Sleeps after that: 50 us, doubled each time up to 1.6 ms; 20 ms in all.
@@ -119,14 +121,33 @@ fn let_others_run(turn: u32) {
     unsafe { sys::call(Call::NanoSleep, [time.as_ptr() as u64, 0, 0, 0, 0, 0]) };
 }
 
+/// The CPU that a thread asks for first: each another one, as far as they suffice, so that its records
+/// stay in one buffer and in order.
+pub fn first_cpu() -> u32 {
+    let (_, count) = table();
+    let target = config_word(offset_of!(Config, target_id));
+    let threads = process_word(offset_of!(ProcessState, threads_spread));
+    let number = threads.fetch_add(1, Ordering::Relaxed);
+    let number = target
+        .wrapping_mul(CPUS_BETWEEN_TARGETS)
+        .wrapping_add(number);
+    number % (count.max(1) as u32)
+}
+
 /// Not 0 after a wait that did not get a CPU.
 fn waited_in_vain() -> &'static AtomicU32 {
-    // SAFETY: the state is valid for the life of the process; the word is only accessed atomically.
+    process_word(offset_of!(ProcessState, waited_in_vain))
+}
+
+/// A word of what the process knows of itself.
+fn process_word(offset: usize) -> &'static AtomicU32 {
+    debug_assert!(offset <= size_of::<ProcessState>() - 4);
+    // SAFETY: the state is valid for the life of the process; these words are only accessed atomically.
     unsafe {
         AtomicU32::from_ptr(
             state()
                 .cast::<u8>()
-                .add(offset_of!(State, process) + offset_of!(ProcessState, waited_in_vain))
+                .add(offset_of!(State, process) + offset)
                 .cast(),
         )
     }

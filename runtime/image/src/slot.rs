@@ -11,9 +11,9 @@ use bpftime_abi::target::{
 };
 use bpftime_helpers::{Env, HELPERS};
 
-use crate::environment;
 use crate::header::state;
 use crate::sys::config_quad;
+use crate::{environment, prepare};
 
 const _: () = assert!(size_of::<Env>() <= size_of::<[u64; 96]>() && align_of::<Env>() <= 8);
 
@@ -126,6 +126,7 @@ unsafe fn initialize(slot: *mut ThreadSlot) {
     unsafe {
         (*slot).stack = stack as u64;
         (*slot).vm.helpers = HELPERS.as_ptr();
+        (*slot).vm.cpu = prepare::first_cpu();
         let env = (&raw mut (*slot).env).cast::<Env>();
         env.write(environment::environment(slot));
         (*slot).vm.env = env.cast();
