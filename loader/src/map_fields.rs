@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bpftime_isa::{GraphNode, LocalStruct, MapField, MapFieldKind};
 
-use crate::btf::{Btf, BtfError, Kind, Type};
+use crate::btf::{Btf, BtfError, Kind, Type, essential_name};
 
 /// Most parts of one value (kernel `BTF_FIELDS_MAX`).
 const MAX_FIELDS: usize = 11;
@@ -16,46 +16,27 @@ const MAX_FIELDS: usize = 11;
 /// Types looked at for one value; arrays of structs could ask for more.
 const MAX_VISITS: usize = 4096;
 
-/// The tags of declarations in BTF that say what lists and trees hold, by what they are about: a type,
-/// and a member of it, or `u32::MAX`.
-struct Tags<'a> {
-    btf: &'a Btf,
-    contains: HashMap<(u32, u32), &'a str>,
-}
-
-impl<'a> Tags<'a> {
-    fn read(btf: &'a Btf) -> Self {
-        let tags = btf.types().filter(|ty| ty.kind == Kind::DeclTag);
-        let contains = tags.filter_map(|ty| {
-            let what = btf.string(ty.name).ok()?.strip_prefix("contains:")?;
-            Some(((ty.size_or_type, ty.component()), what))
-        });
-        Self {
-            btf,
-            contains: contains.collect(),
-        }
-    }
-
-    /// What the list or tree at the place holds (`structure:member`), if its nodes are of the type.
-    #[doc(alias = "btf_parse_graph_root")]
-    fn held(&self, place: (u32, u32), node: &str) -> Option<GraphNode> {
-        let (name, member) = self.contains.get(&place)?.split_once(':')?;
-        let is_it = |ty: &Type<'_>| {
-            ty.kind == Kind::Struct && self.btf.name(ty).is_ok_and(|found| found == name)
-        };
-        let ty = self.btf.types().find(is_it)?;
-        let member = ty
-            .members()
-            .find(|found| self.btf.string(found.name).is_ok_and(|name| name == member))?;
-        let of = self.btf.resolve(member.ty).ok()?;
-        let fits = self.btf.name(&of).is_ok_and(|found| found == node)
-            && member.bit_size == 0
-            && member.bit_offset.is_multiple_of(8);
-        fits.then_some(GraphNode {
-            type_id: ty.id,
-            offset: member.bit_offset / 8,
-        })
-    }
+/// What the list or tree at the place holds, if its nodes are of the type: its declaration says
+/// `contains:structure:member`.
+#[doc(alias = "btf_parse_graph_root")]
+fn held(btf: &Btf, declared: (u32, u32), node: &str) -> Option<GraphNode> {
+    let mut tags = btf.tags(declared);
+    let what = tags.find_map(|tag| tag.strip_prefix("contains:"))?;
+    let (name, member) = what.split_once(':')?;
+    let candidates = btf.candidates(essential_name(name)).iter();
+    let mut types = candidates.filter_map(|id| btf.ty(*id).ok());
+    let is_it = |ty: &Type<'_>| ty.kind == Kind::Struct && btf.name(ty) == Ok(name);
+    let ty = types.find(is_it)?;
+    let member = ty
+        .members()
+        .find(|found| btf.string(found.name) == Ok(member))?;
+    let of = btf.resolve(member.ty).ok()?;
+    let fits =
+        btf.name(&of) == Ok(node) && member.bit_size == 0 && member.bit_offset.is_multiple_of(8);
+    fits.then_some(GraphNode {
+        type_id: ty.id,
+        offset: member.bit_offset / 8,
+    })
 }
 
 /// A type to look at: its number, its offset in the value, and the declaration that has it.
@@ -67,16 +48,15 @@ const WHOLE: u32 = u32::MAX;
 /// The parts of a value of the type.
 #[doc(alias = "btf_parse_fields")]
 pub(crate) fn fields_of(btf: &Btf, value: u32) -> Vec<MapField> {
-    fields(&Tags::read(btf), value, (value, WHOLE)).found
+    fields(btf, value, (value, WHOLE)).found
 }
 
 /// The structures that the program declares, but those with more parts than the kernel takes.
 pub(crate) fn local_structs(btf: &Btf) -> Arc<[LocalStruct]> {
-    let tags = Tags::read(btf);
     let structs = btf.types().filter(|ty| ty.kind == Kind::Struct);
     structs
         .filter_map(|ty| {
-            let fields = fields(&tags, ty.id, (ty.id, WHOLE));
+            let fields = fields(btf, ty.id, (ty.id, WHOLE));
             fields.complete.then_some(LocalStruct {
                 type_id: ty.id,
                 name: btf.name(&ty).ok()?.to_owned(),
@@ -95,7 +75,7 @@ struct Fields {
 }
 
 /// The parts of a value of the type.
-fn fields(tags: &Tags<'_>, value: u32, declared: (u32, u32)) -> Fields {
+fn fields(btf: &Btf, value: u32, declared: (u32, u32)) -> Fields {
     let mut found = Vec::new();
     let mut work = vec![(value, 0u32, declared)];
     let mut visits = 0;
@@ -105,7 +85,7 @@ fn fields(tags: &Tags<'_>, value: u32, declared: (u32, u32)) -> Fields {
             break;
         }
         // A type that does not resolve holds nothing that is known.
-        let _ = visit(tags, next, &mut found, &mut work);
+        let _ = visit(btf, next, &mut found, &mut work);
     }
     let complete = found.len() <= MAX_FIELDS && work.is_empty();
     if found.len() > MAX_FIELDS {
@@ -127,7 +107,6 @@ pub(crate) fn fields_of_section(
     let Some(datasec) = btf.types().find(named) else {
         return Vec::new();
     };
-    let tags = Tags::read(btf);
     let mut found = Vec::new();
     for variable in datasec.variables() {
         let Ok(var) = btf.ty(variable.ty) else {
@@ -137,7 +116,7 @@ pub(crate) fn fields_of_section(
         let Some(place) = place.and_then(|place| u32::try_from(*place).ok()) else {
             continue;
         };
-        for mut field in fields(&tags, var.size_or_type, (var.id, WHOLE)).found {
+        for mut field in fields(btf, var.size_or_type, (var.id, WHOLE)).found {
             field.offset = field.offset.saturating_add(place);
             found.push(field);
         }
@@ -150,16 +129,15 @@ pub(crate) fn fields_of_section(
 }
 
 fn visit(
-    tags: &Tags<'_>,
+    btf: &Btf,
     (id, offset, declared): Work,
     found: &mut Vec<MapField>,
     work: &mut Vec<Work>,
 ) -> Result<(), BtfError> {
-    let btf = tags.btf;
     let ty = btf.resolve(id)?;
     match ty.kind {
         Kind::Struct | Kind::Union => {
-            if let Some(kind) = named(tags, btf.name(&ty)?, declared) {
+            if let Some(kind) = named(btf, btf.name(&ty)?, declared) {
                 found.push(MapField {
                     offset,
                     size: ty.size_or_type,
@@ -202,7 +180,7 @@ fn visit(
     Ok(())
 }
 
-fn named(tags: &Tags<'_>, name: &str, declared: (u32, u32)) -> Option<MapFieldKind> {
+fn named(btf: &Btf, name: &str, declared: (u32, u32)) -> Option<MapFieldKind> {
     Some(match name {
         "bpf_spin_lock" => MapFieldKind::SpinLock,
         "bpf_res_spin_lock" => MapFieldKind::ResSpinLock,
@@ -210,11 +188,11 @@ fn named(tags: &Tags<'_>, name: &str, declared: (u32, u32)) -> Option<MapFieldKi
         "bpf_wq" => MapFieldKind::Workqueue,
         "bpf_task_work" => MapFieldKind::TaskWork,
         "bpf_list_head" => MapFieldKind::ListHead {
-            holds: tags.held(declared, "bpf_list_node"),
+            holds: held(btf, declared, "bpf_list_node"),
         },
         "bpf_list_node" => MapFieldKind::ListNode,
         "bpf_rb_root" => MapFieldKind::RbRoot {
-            holds: tags.held(declared, "bpf_rb_node"),
+            holds: held(btf, declared, "bpf_rb_node"),
         },
         "bpf_rb_node" => MapFieldKind::RbNode,
         "bpf_refcount" => MapFieldKind::Refcount,

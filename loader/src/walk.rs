@@ -118,14 +118,6 @@ impl KernelTypes for Btf {
 }
 
 impl Btf {
-    /// Whether the variable is one of each CPU's own.
-    fn is_percpu(&self, variable: u32) -> bool {
-        let percpu = self.types().find(|ty| {
-            ty.kind == Kind::DataSec && self.name(ty).is_ok_and(|name| name == ".data..percpu")
-        });
-        percpu.is_some_and(|section| section.variables().any(|found| found.ty == variable))
-    }
-
     /// Offset and type of a member of the structure, or of what has no name in it. Depth is bounded.
     fn member_named(&self, ty: u32, name: &str, depth: usize) -> Option<(u32, u32)> {
         let ty = self.resolve(ty).ok().filter(|ty| ty.kind.is_composite())?;

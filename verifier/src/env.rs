@@ -1,6 +1,7 @@
 //! What stays the same during an analysis.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use bpftime_abi::map_type::create_flags::BPF_F_RDONLY_PROG;
 use bpftime_isa::helper::{self, HelperProto, Unavailable};
@@ -47,6 +48,8 @@ pub(crate) struct Env<'a> {
     maps: Vec<&'a MapDef>,
     /// For each of the program's maps, which of `maps` it holds.
     held: Vec<Option<u32>>,
+    /// The program's structures by name; none where several have it.
+    locals: HashMap<&'a str, Option<u32>>,
 }
 
 impl<'a> Env<'a> {
@@ -66,7 +69,15 @@ impl<'a> Env<'a> {
                 maps.len() as u32 - 1
             }));
         }
+        let mut locals = HashMap::new();
+        for local in program.objects.iter() {
+            let number = locals.entry(local.name.as_str());
+            number
+                .and_modify(|number| *number = None)
+                .or_insert(Some(local.type_id));
+        }
         Some(Self {
+            locals,
             program,
             options,
             layout,
@@ -258,14 +269,9 @@ impl<'a> Env<'a> {
         } else {
             self.type_named(target)
         };
-        let mut named = self
-            .program
-            .objects
-            .iter()
-            .filter(|local| local.name == *target);
-        match (named.next(), named.next()) {
-            (Some(local), None) if type_id == u32::MAX && !percpu => Kind::Local {
-                type_id: local.type_id,
+        match self.locals.get(target.as_str()) {
+            Some(Some(local)) if type_id == u32::MAX && !percpu => Kind::Local {
+                type_id: *local,
                 hold,
             },
             _ => Kind::Object(Object::Typed { type_id, trust }),

@@ -9,7 +9,7 @@
 pub(crate) mod ext;
 pub(crate) mod types;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use thiserror::Error;
@@ -61,6 +61,10 @@ pub struct Btf {
     strings: std::ops::Range<usize>,
     /// Types by name without flavour, made on first use.
     by_name: OnceLock<HashMap<Box<str>, Vec<u32>>>,
+    /// Variables of each CPU's own, found on first use.
+    percpu: OnceLock<HashSet<u32>>,
+    /// Tags of declarations by what they are about, a type and a member or `u32::MAX`; made on first use.
+    tags: OnceLock<HashMap<(u32, u32), Vec<u32>>>,
 }
 
 impl Btf {
@@ -125,7 +129,36 @@ impl Btf {
             offsets,
             strings,
             by_name: OnceLock::new(),
+            percpu: OnceLock::new(),
+            tags: OnceLock::new(),
         })
+    }
+
+    /// Whether the variable is one of each CPU's own.
+    pub(crate) fn is_percpu(&self, variable: u32) -> bool {
+        let percpu = self.percpu.get_or_init(|| {
+            let named = |ty: &Type<'_>| {
+                ty.kind == Kind::DataSec && self.name(ty).is_ok_and(|name| name == ".data..percpu")
+            };
+            let section = self.types().find(named);
+            let variables = section.into_iter().flat_map(|section| section.variables());
+            variables.map(|found| found.ty).collect()
+        });
+        percpu.contains(&variable)
+    }
+
+    /// The tags of a declaration: of a type, or of its member with the index, if that is not `u32::MAX`.
+    pub(crate) fn tags(&self, of: (u32, u32)) -> impl Iterator<Item = &str> {
+        let tags = self.tags.get_or_init(|| {
+            let mut tags: HashMap<(u32, u32), Vec<u32>> = HashMap::new();
+            for tag in self.types().filter(|ty| ty.kind == Kind::DeclTag) {
+                let of = (tag.size_or_type, tag.component());
+                tags.entry(of).or_default().push(tag.name);
+            }
+            tags
+        });
+        let found = tags.get(&of).into_iter().flatten();
+        found.filter_map(|name| self.string(*name).ok())
     }
 
     /// Number of types, `void` not counted; type numbers go from 1 to this.
