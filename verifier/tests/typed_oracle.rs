@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bpftime_isa::kernel_types::KernelTypes as _;
 use bpftime_isa::{AttachType, Hook, Insn, ProgType, Program, asm};
+use bpftime_loader::signature::member_signature;
 use bpftime_loader::{Btf, Environment, TargetBtf, TargetTypes, signature};
 use bpftime_verifier::{Options, verify};
 
@@ -130,17 +131,28 @@ struct ProgLoad {
 
 /// The kernel's verdict: `Ok`, or its log.
 fn load(insns: &[Insn], attach_btf_id: u32) -> Result<(), String> {
+    let place = AttachType::TRACE_RAW_TP.0;
+    load_as(ProgType::Tracing, place, attach_btf_id, insns)
+}
+
+/// As [`load`], for a type of program and what it is attached to.
+fn load_as(
+    prog_type: ProgType,
+    expected_attach_type: u32,
+    attach_btf_id: u32,
+    insns: &[Insn],
+) -> Result<(), String> {
     let code: Vec<u8> = insns.iter().flat_map(|insn| insn.to_le_bytes()).collect();
     let mut log = vec![0u8; 1 << 16];
     let attributes = ProgLoad {
-        prog_type: ProgType::Tracing as u32,
+        prog_type: prog_type as u32,
         insn_cnt: insns.len() as u32,
         insns: code.as_ptr() as u64,
         license: c"GPL".as_ptr() as u64,
         log_level: 1,
         log_size: log.len() as u32,
         log_buf: log.as_mut_ptr() as u64,
-        expected_attach_type: AttachType::TRACE_RAW_TP.0,
+        expected_attach_type,
         attach_btf_id,
         ..ProgLoad::default()
     };
@@ -265,4 +277,80 @@ fn programs_on_a_tracepoint_are_judged_as_by_the_kernel() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
     assert!(accepted >= 20 && accepted + 30 <= asked, "{accepted}");
+}
+
+/// Each write of a congestion control to each byte of a socket.
+#[test]
+fn congestion_control_writes_what_the_kernel_lets_it() {
+    const STRUCTURE: &str = "tcp_congestion_ops";
+    let Ok(bytes) = std::fs::read(VMLINUX) else {
+        eprintln!("skipped: {VMLINUX} cannot be read");
+        return;
+    };
+    let id = number(&bytes, STRUCT, STRUCTURE).expect("the structure");
+    let btf = Arc::new(Btf::parse(bytes).expect("the kernel's types"));
+    // Its first member, which the kernel knows by index.
+    let first = btf.member(STRUCTURE, &["ssthresh"]).expect("the member");
+    assert_eq!(first.0, 0);
+    let ask = |insns: &[Insn]| load_as(ProgType::StructOps, 0, id, insns);
+    let least = asm::parse("r0 = 0\nexit").expect("a program");
+    if let Err(log) = ask(&least) {
+        eprintln!("skipped: the kernel lets us load no program ({log})");
+        return;
+    }
+    let hook = Hook {
+        target: Some(STRUCTURE.to_owned()),
+        signature: member_signature(&btf, STRUCTURE, "ssthresh"),
+        ..Hook::default()
+    };
+    assert!(hook.signature.is_some());
+    assert!(member_signature(&btf, STRUCTURE, "get_info").is_none());
+    assert!(member_signature(&btf, STRUCTURE, "name").is_none());
+    let (_, size) = btf.member("tcp_sock", &[]).expect("its size");
+    let environment = Environment {
+        btf: TargetBtf::Given(btf),
+        ..Environment::none()
+    };
+    let options = Options {
+        kernel_types: Some(Arc::new(TargetTypes(environment))),
+        ..Options::linux()
+    };
+    let (mut accepted, mut asked) = (0, 0);
+    let mut wrong = Vec::new();
+    for offset in 0..size + 8 {
+        for bits in [8, 16, 32, 64] {
+            let text =
+                format!("r1 = *(u64 *)(r1 + 0)\n*(u{bits} *)(r1 + {offset}) = 1\nr0 = 0\nexit");
+            let insns = asm::parse(&text).expect("a program");
+            let program = Program {
+                name: "test".into(),
+                section: String::new(),
+                prog_type: ProgType::StructOps,
+                attach_type: None,
+                hook: hook.clone(),
+                license: "GPL".into(),
+                insns: insns.clone(),
+                maps: Vec::new(),
+                subprograms: Vec::new(),
+                lines: Vec::new(),
+                objects: [].into(),
+                on_throw: bpftime_isa::OnThrow::Ends,
+            };
+            let (here, there) = (verify(program, &options).is_ok(), ask(&insns).is_ok());
+            asked += 1;
+            accepted += usize::from(there);
+            if here != there {
+                wrong.push(format!(
+                    "{bits} bits at {offset}: here {here}, there {there}"
+                ));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {asked}: {}",
+        wrong.len(),
+        wrong[..wrong.len().min(20)].join("\n")
+    );
+    assert!(accepted >= 100, "{accepted}");
 }
