@@ -163,7 +163,7 @@ fn library_functions() {
     let victim = Victim::start(
         &path,
         &[
-            "1000",
+            "2500",
             "spin",
             "nanosleep",
             "threads",

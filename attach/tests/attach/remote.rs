@@ -67,7 +67,7 @@ fn check(link: Link, modes: &[&str]) {
     let Some(path) = crate::support::compile("busy", link, &[]) else {
         return;
     };
-    let mut args = vec!["1500"];
+    let mut args = vec!["2500"];
     args.extend(modes);
     let victim = Victim::start(&path, &args);
     let target = Target::open(victim.pid()).expect("target");

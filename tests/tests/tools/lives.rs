@@ -265,7 +265,7 @@ fn probes_that_come_and_go_under_running_calls() {
     let second = lab.tool(Way::Ours, &["./counts", "results", "end"]);
     let victim = lab
         .stage
-        .start("subject", &["8", "2500", "/dev/null", "600"]);
+        .start("subject", &["8", "6000", "/dev/null", "600"]);
     let pid = victim.pid().to_string();
     for round in 0..10 {
         let attached = lab.stage.bpftime(&["attach", &pid]);
