@@ -150,7 +150,9 @@ fn invalidate(unknowns: &mut Unknowns, state: &mut State, proto: &HelperProto) {
             matches!(kind, Kind::Record { .. } | Kind::Object(_)).then(Value::opaque)
         });
     }
-    if proto.changes_packet {
+    // What is written to a dynptr may be written to a packet, which may move.
+    let moves = proto.changes_packet || proto.args.contains(&ArgType::Dynptr);
+    if moves {
         state.change(&mut |kind| {
             matches!(kind, Kind::Packet | Kind::PacketMeta | Kind::PacketEnd).then(Value::opaque)
         });

@@ -74,6 +74,14 @@ fn value_of(
 ) -> Value {
     match value.kind {
         Kind::Uninit | Kind::Any => Value::opaque(),
+        // A slice may be a buffer on a stack, so that stores through it count as stores anywhere; of the
+        // others no fact is asked.
+        Kind::Slice { .. }
+        | Kind::Local { .. }
+        | Kind::Dynptr { .. }
+        | Kind::GivenDynptr
+        | Kind::Arena
+        | Kind::IrqFlag { .. } => Value::opaque(),
         Kind::Scalar => {
             let term = match (value.as_constant(), value.id) {
                 (Some(number), _) => return Value::constant(number),
