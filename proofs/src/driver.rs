@@ -16,9 +16,10 @@ use std::collections::{BTreeSet, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
-use crate::lemma::{Contract, contracts};
+use crate::lemma::contracts;
 use crate::machine::Truth;
-use crate::shape::{Handler, handler_of};
+use crate::modular::by_lemmas;
+use crate::shape::handler_of;
 use crate::solve::{Answer, Oracle};
 use crate::term::{self, Prop};
 
@@ -59,14 +60,14 @@ pub struct Effort {
 }
 
 /// What a function gives.
-struct Given {
-    parts: Vec<u32>,
+pub(crate) struct Given {
+    pub(crate) parts: Vec<u32>,
     /// Whether there is a result.
-    present: Prop,
+    pub(crate) present: Prop,
     /// What is known if there is one, and if there is none.
-    facts: [Vec<Prop>; 2],
+    pub(crate) facts: [Vec<Prop>; 2],
     /// Numbers to be followed from there on.
-    made: Vec<(u32, u32)>,
+    pub(crate) made: Vec<(u32, u32)>,
 }
 
 enum Event {
@@ -234,6 +235,15 @@ pub(crate) fn input(width: u32) -> u32 {
         driver.next_input += 1;
         driver.inputs[driver.next_input - 1]
     })
+}
+
+/// The number; in a modular proof any number in its place.
+pub(crate) fn hide(width: u32, number: u32) -> u32 {
+    if with(|driver| driver.modular) {
+        input(width)
+    } else {
+        number
+    }
 }
 
 pub(crate) fn assume(condition: Prop) {
@@ -460,84 +470,22 @@ fn merge(results: Vec<(Vec<Prop>, Option<Vec<u32>>)>) -> Given {
     }
 }
 
-/// A new unknown of which is known what the lemmas say.
-fn by_lemmas<const N: u32>(handler: Handler, lemmas: &[Rc<dyn Contract>], args: &dyn Any) -> Given {
-    let mut parts: Option<Vec<u32>> = None;
-    let mut applicable = Vec::new();
-    for lemma in lemmas {
-        for numbers in numbers_for::<N>(&**lemma, args) {
-            let only = lemma.only(args, &numbers);
-            parts = parts.or_else(|| (handler.parts)(&*only?));
-            applicable.push((lemma, numbers));
-        }
-    }
-    let parts =
-        parts.unwrap_or_else(|| (handler.widths)().into_iter().map(term::unknown).collect());
-    let conclusions = |parts: Option<&[u32]>| -> Vec<Prop> {
-        let result = (handler.build)(parts);
-        let said = |(lemma, numbers): &(&Rc<dyn Contract>, Vec<u32>)| {
-            lemma.conclusions(args, numbers, &*result)
-        };
-        applicable.iter().flat_map(said).collect()
-    };
-    let there = conclusions(Some(&parts));
-    let absent = if handler.optional {
-        conclusions(None)
-    } else {
-        vec![Prop::literal(false)]
-    };
-    let never = absent.contains(&Prop::literal(false));
-    Given {
-        present: match never {
-            true => Prop::literal(true),
-            false => Prop(term::unknown(0)),
-        },
-        facts: [there, absent],
-        made: applicable
-            .iter()
-            .flat_map(|(lemma, numbers)| lemma.made(args, numbers))
-            .map(|number| (N, number))
-            .collect(),
-        parts,
-    }
-}
-
-/// Followed numbers of which a lemma's premises hold: because they are known or else, if there
-/// are none such, because they follow from what is known.
-fn numbers_for<const N: u32>(lemma: &dyn Contract, args: &dyn Any) -> Vec<Vec<u32>> {
-    let followed: Vec<u32> = with(|driver| {
-        let fitting = driver.followed.iter().filter(|(width, _)| *width == N);
+/// The numbers of that width that are followed.
+pub(crate) fn followed(width: u32) -> Vec<u32> {
+    with(|driver| {
+        let fitting = driver.followed.iter().filter(|(of, _)| *of == width);
         fitting.map(|(_, number)| *number).collect()
-    });
-    let mut tuples: Vec<Vec<u32>> = vec![Vec::new()];
-    for at in 0..lemma.count() {
-        let known = |by: fn(Prop) -> bool| {
-            let holds = |number: &u32| lemma.each(args, at, *number).into_iter().all(by);
-            let fitting = followed.iter().copied().filter(holds);
-            fitting.collect::<Vec<u32>>()
-        };
-        let mut candidates = known(is_known);
-        if candidates.is_empty() {
-            candidates = known(follows);
-        }
-        let with_each = |tuple: Vec<u32>| {
-            let with = |number: &u32| [tuple.as_slice(), &[*number]].concat();
-            candidates.iter().map(with).collect::<Vec<_>>()
-        };
-        tuples = tuples.into_iter().flat_map(with_each).collect();
-    }
-    tuples.retain(|tuple| lemma.joint(args, tuple).into_iter().all(follows));
-    tuples
+    })
 }
 
 /// Whether it is among what is known on the path.
-fn is_known(premise: Prop) -> bool {
+pub(crate) fn is_known(premise: Prop) -> bool {
     let known = |part: &Prop| with(|driver| driver.path.contains(part));
     term::conjuncts(premise).iter().all(known)
 }
 
 /// Whether it is known, or easily seen to follow.
-fn follows(premise: Prop) -> bool {
+pub(crate) fn follows(premise: Prop) -> bool {
     is_known(premise)
         || with(|driver| {
             let path = relevant(&driver.path, &driver.followed, premise);

@@ -11,10 +11,15 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::lemmas;
-use crate::machine::{Machine, SpecWord};
+use crate::machine::{Machine, Spec, SpecWord};
 use crate::term::{Prop, Term};
 
 type Given<W, A, const K: usize> = Box<dyn Fn(&mut dyn Machine<W>) -> (A, [W; K])>;
+
+type Premises<W, A, const K: usize> = Box<dyn Fn(A, [W; K]) -> Vec<<W as Spec>::Prop>>;
+type Hints<W, A, const K: usize> = Box<dyn Fn(&mut dyn Machine<W>, A, [W; K])>;
+type Conclusions<W, A, R, const K: usize> = Box<dyn Fn(A, [W; K], R) -> Vec<<W as Spec>::Prop>>;
+type Only<W, A, R, const K: usize> = Box<dyn Fn(A, [W; K]) -> R>;
 
 /// A lemma of a function with arguments `A` and result `R`, on `K` numbers.
 pub(crate) struct About<W: SpecWord, A, R, const K: usize> {
@@ -24,14 +29,14 @@ pub(crate) struct About<W: SpecWord, A, R, const K: usize> {
     /// What has to hold of one of the numbers.
     pub(crate) each: Box<dyn Fn(A, usize, W) -> Vec<W::Prop>>,
     /// What has to hold beside that.
-    pub(crate) joint: Box<dyn Fn(A, [W; K]) -> Vec<W::Prop>>,
+    pub(crate) joint: Premises<W, A, K>,
     /// What to show and use in the proof, before the function is run.
-    pub(crate) hints: Option<Box<dyn Fn(&mut dyn Machine<W>, A, [W; K])>>,
-    pub(crate) conclusions: Box<dyn Fn(A, [W; K], R) -> Vec<W::Prop>>,
+    pub(crate) hints: Option<Hints<W, A, K>>,
+    pub(crate) conclusions: Conclusions<W, A, R, K>,
     /// Numbers that the conclusions speak of.
     pub(crate) made: Box<dyn Fn(A, [W; K]) -> Vec<W>>,
     /// The only result of which the conclusions hold, should there be one.
-    pub(crate) only: Option<Box<dyn Fn(A, [W; K]) -> R>>,
+    pub(crate) only: Option<Only<W, A, R, K>>,
 }
 
 /// A lemma whose types are known at run time only.

@@ -2,6 +2,7 @@
 //!
 //! - [`term`]: bit vectors that stand for all numbers at once
 //! - `driver`: explores what code does on them
+//! - `modular`: calls of which is known what is proved of the function
 //! - `shape`: what the domains' functions return, as terms
 //! - `solve`: questions to z3
 //! - `integers`: terms as integers, for questions that are easier so
@@ -23,6 +24,7 @@ mod integers;
 mod lemma;
 mod lemmas;
 pub mod machine;
+mod modular;
 pub mod replay;
 pub mod report;
 mod shape;

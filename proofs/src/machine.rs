@@ -80,6 +80,10 @@ pub trait Machine<W: SpecWord> {
     /// Names a number of which results that are known only by what is proved of them may have
     /// to be told that they contain it; its lower half is named with it.
     fn follow(&mut self, number: W);
+    /// The number, of which a modular proof knows only what is assumed from here on.
+    fn hide(&mut self, number: W) -> W;
+    /// As [`Self::hide`] for the half width.
+    fn hide_half(&mut self, number: W::Half) -> W::Half;
     /// From here on goes by what is known of products, quotients and shifts, no matter how they
     /// are computed.
     fn forget_arithmetic(&mut self);

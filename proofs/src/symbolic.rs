@@ -27,6 +27,12 @@ where
     fn follow(&mut self, number: Term<N>) {
         driver::follow(N, number.0);
     }
+    fn hide(&mut self, number: Term<N>) -> Term<N> {
+        Term(driver::hide(N, number.0))
+    }
+    fn hide_half(&mut self, number: Term<H>) -> Term<H> {
+        Term(driver::hide(H, number.0))
+    }
     fn forget_arithmetic(&mut self) {
         driver::forget_arithmetic();
     }

@@ -447,3 +447,7 @@ macro_rules! halves {
     )*};
 }
 halves!(64 32, 32 16, 16 8, 8 4);
+
+#[cfg(test)]
+#[path = "term_tests.rs"]
+mod tests;

@@ -2,10 +2,12 @@
 
 use bpftime_isa::{AluOp, ByteOrderOp, Width};
 use bpftime_verifier::domain::bits::BitVec;
+use bpftime_verifier::domain::scalar::Scalar;
 
 use super::given::scalar_and;
 use super::scalar::{holds, low_bits};
 use super::{Claim, claim_of, runs};
+use crate::lemmas::scalar::extended;
 use crate::machine::{Machine, Spec, SpecWord};
 
 const FULL: &[u32] = &[64];
@@ -54,7 +56,13 @@ fn follow_amounts<W: SpecWord, M: Machine<W>>(m: &mut M, y: W, bits: u32) {
     m.follow(amount);
 }
 
-fn binary<W: SpecWord, M: Machine<W>>(m: &mut M, op: AluOp, width: Width) {
+/// The result of `run` contains what the instruction computes.
+pub(crate) fn binary_by<W: SpecWord, M: Machine<W>>(
+    m: &mut M,
+    op: AluOp,
+    width: Width,
+    run: impl Fn(Scalar<W>, Scalar<W>) -> Scalar<W>,
+) {
     let ((a, x), (b, y)) = (scalar_and(m), scalar_and(m));
     let whole = computed(op, x, y);
     let shift = matches!(op, AluOp::Lsh | AluOp::Rsh | AluOp::Arsh);
@@ -77,7 +85,7 @@ fn binary<W: SpecWord, M: Machine<W>>(m: &mut M, op: AluOp, width: Width) {
         m.follow(whole);
     }
     m.follow(z);
-    holds(m, "contains", a.alu(op, width, b), z);
+    holds(m, "contains", run(a, b), z);
 }
 
 /// Whether the 32-bit result is the lower half of the 64-bit one.
@@ -90,13 +98,14 @@ fn low_is_low(op: AluOp) -> bool {
 
 pub(super) fn claims() -> Vec<Claim> {
     let mut claims = Vec::new();
-    let binary = runs!(|m, W, case| {
+    let run = runs!(|m, W, case| {
         let width = [Width::W64, Width::W32][case % 2];
-        binary(m, OPS[case / 2].0, width);
+        let op = OPS[case / 2].0;
+        binary_by(m, op, width, |a, b| a.alu(op, width, b));
     });
     for (index, (_, wide, half)) in OPS.iter().enumerate() {
-        claims.push(claim_of(("alu", wide), FULL, true, binary, index * 2));
-        claims.push(claim_of(("alu", half), FULL, true, binary, index * 2 + 1));
+        claims.push(claim_of(("alu", wide), FULL, true, run, index * 2));
+        claims.push(claim_of(("alu", half), FULL, true, run, index * 2 + 1));
     }
     let neg = runs!(|m, W, case| {
         let (s, x) = scalar_and(m);
@@ -122,17 +131,7 @@ pub(super) fn claims() -> Vec<Claim> {
     ];
     let movsx = runs!(|m, W, case| {
         let (_, width, bits) = MOVSX[case];
-        let (s, x) = scalar_and(m);
-        let up = W::constant(u64::from(W::BITS - bits));
-        let whole = x.shl(up).ashr(up);
-        let z = match width {
-            Width::W64 => whole,
-            Width::W32 => W::from_low(whole.low()),
-        };
-        for number in [whole, z] {
-            m.follow(number);
-        }
-        holds(m, "contains", s.alu_movsx(width, bits), z);
+        movsx_by(m, width, bits, |s| s.alu_movsx(width, bits));
     });
     for (case, (name, ..)) in MOVSX.iter().enumerate() {
         claims.push(claim_of(("alu", name), FULL, true, movsx, case));
@@ -150,19 +149,48 @@ pub(super) fn claims() -> Vec<Claim> {
     ];
     let orders = runs!(|m, W, case| {
         let (_, op, bits) = ORDERS[case];
-        let (s, x) = scalar_and(m);
-        let z = match op {
-            ByteOrderOp::ToLe => x.and(low_bits(bits)),
-            ByteOrderOp::ToBe | ByteOrderOp::Swap => reversed(x, bits),
-        };
-        m.follow(low_bits(bits));
-        m.follow(z);
-        holds(m, "contains", s.byte_order(op, bits), z);
+        byte_order_by(m, op, bits, |s| s.byte_order(op, bits));
     });
     for (case, (name, ..)) in ORDERS.iter().enumerate() {
         claims.push(claim_of(("alu", name), FULL, true, orders, case));
     }
     claims
+}
+
+/// The result of `run` contains the sign-extended number.
+pub(crate) fn movsx_by<W: SpecWord, M: Machine<W>>(
+    m: &mut M,
+    width: Width,
+    bits: u32,
+    run: impl Fn(Scalar<W>) -> Scalar<W>,
+) {
+    let (s, x) = scalar_and(m);
+    let whole = extended(bits, x);
+    let z = match width {
+        Width::W64 => whole,
+        Width::W32 => W::from_low(whole.low()),
+    };
+    for number in [whole, z] {
+        m.follow(number);
+    }
+    holds(m, "contains", run(s), z);
+}
+
+/// The result of `run` contains the number in the other byte order.
+pub(crate) fn byte_order_by<W: SpecWord, M: Machine<W>>(
+    m: &mut M,
+    op: ByteOrderOp,
+    bits: u32,
+    run: impl Fn(Scalar<W>) -> Scalar<W>,
+) {
+    let (s, x) = scalar_and(m);
+    let z = match op {
+        ByteOrderOp::ToLe => x.and(low_bits(bits)),
+        ByteOrderOp::ToBe | ByteOrderOp::Swap => reversed(x, bits),
+    };
+    m.follow(low_bits(bits));
+    m.follow(z);
+    holds(m, "contains", run(s), z);
 }
 
 /// The low bytes in the opposite order: halves exchanged, then in each half the same.

@@ -2,6 +2,7 @@
 
 use bpftime_isa::{Cond, Width};
 use bpftime_verifier::domain::refine::assume;
+use bpftime_verifier::domain::scalar::Scalar;
 
 use super::given::{scalar_and, scalar_around};
 use super::scalar::holds;
@@ -39,8 +40,14 @@ fn taken<B: Spec>(cond: Cond, x: B, y: B) -> B::Prop {
     }
 }
 
-/// The operands of a comparison that comes out as `is` keep their numbers.
-fn kept<W: SpecWord, M: Machine<W>>(m: &mut M, cond: Cond, width: Width, is: bool) {
+/// The operands of a comparison that comes out as `is` keep their numbers when refined.
+pub(crate) fn kept_by<W: SpecWord, M: Machine<W>>(
+    m: &mut M,
+    cond: Cond,
+    width: Width,
+    is: bool,
+    refine: impl Fn(Scalar<W>, Scalar<W>) -> Option<(Scalar<W>, Scalar<W>)>,
+) {
     let (a, x) = scalar_and(m);
     // Equal numbers are one.
     let equal = width == Width::W64 && matches!((cond, is), (Cond::Eq, true) | (Cond::Ne, false));
@@ -51,7 +58,7 @@ fn kept<W: SpecWord, M: Machine<W>>(m: &mut M, cond: Cond, width: Width, is: boo
         Width::W32 => taken(cond, x.low(), y.low()),
     };
     m.assume(if is { condition } else { condition.negation() });
-    match assume(cond, width, is, a, b) {
+    match refine(a, b) {
         Some((a, b)) => {
             holds(m, "first", a, x);
             holds(m, "second", b, y);
@@ -63,7 +70,8 @@ fn kept<W: SpecWord, M: Machine<W>>(m: &mut M, cond: Cond, width: Width, is: boo
 pub(super) fn claims() -> Vec<Claim> {
     let run = runs!(|m, W, case| {
         let width = [Width::W64, Width::W32][case / 2 % 2];
-        kept(m, CONDS[case / 4].0, width, case.is_multiple_of(2));
+        let (cond, is) = (CONDS[case / 4].0, case.is_multiple_of(2));
+        kept_by(m, cond, width, is, |a, b| assume(cond, width, is, a, b));
     });
     let mut claims = Vec::new();
     for (index, (_, names)) in CONDS.iter().enumerate() {

@@ -10,19 +10,27 @@ use crate::spec;
 
 /// Any well-formed tnum.
 pub(crate) fn tnum<W: SpecWord, M: Machine<W> + ?Sized>(m: &mut M) -> Tnum<W> {
+    let any = m.wide();
+    tnum_around(m, any)
+}
+
+/// Any well-formed tnum that contains the number.
+pub(crate) fn tnum_around<W: SpecWord, M: Machine<W> + ?Sized>(m: &mut M, x: W) -> Tnum<W> {
+    let mask = m.wide();
     let t = Tnum {
-        value: m.wide(),
-        mask: m.wide(),
+        value: m.hide(x.and(mask.not())),
+        mask,
     };
+    // True of what is written so, until it is hidden.
+    m.assume(spec::in_tnum(t, x));
     m.assume(spec::well_formed(t));
     t
 }
 
 /// Any tnum and a number in it.
 pub(crate) fn tnum_and<W: SpecWord, M: Machine<W> + ?Sized>(m: &mut M) -> (Tnum<W>, W) {
-    let (t, x) = (tnum(m), m.wide());
-    m.assume(spec::in_tnum(t, x));
-    (t, x)
+    let x = m.wide();
+    (tnum_around(m, x), x)
 }
 
 /// Any interval, whether or not it is written in the one way for all numbers.
@@ -40,14 +48,16 @@ pub(crate) fn interval_and<W: SpecWord, M: Machine<W> + ?Sized>(m: &mut M) -> (I
 }
 
 /// Any interval that contains the number: so far below it, and so far above. Written like this,
-/// z3 has no differences to take.
+/// z3 has fewer differences to take.
 pub(crate) fn interval_around<W: SpecWord, M: Machine<W> + ?Sized>(m: &mut M, x: W) -> Interval<W> {
     let (below, above) = (m.wide(), m.wide());
     m.assume(below.at_most(below.add(above)));
-    Interval {
-        lo: x.sub(below),
-        hi: x.add(above),
-    }
+    let i = Interval {
+        lo: m.hide(x.sub(below)),
+        hi: m.hide(x.add(above)),
+    };
+    m.assume(spec::in_interval(i, x));
+    i
 }
 
 /// As [`interval_around`] for the lower half.
@@ -57,27 +67,22 @@ pub(crate) fn low_interval_around<W: SpecWord, M: Machine<W> + ?Sized>(
 ) -> Interval<W::Half> {
     let (below, above) = (m.half(), m.half());
     m.assume(below.at_most(below.add(above)));
-    Interval {
-        lo: x.low().sub(below),
-        hi: x.low().add(above),
-    }
+    let i = Interval {
+        lo: m.hide_half(x.low().sub(below)),
+        hi: m.hide_half(x.low().add(above)),
+    };
+    m.assume(spec::in_interval(i, x.low()));
+    i
 }
 
 /// Any scalar that contains the number.
 pub(crate) fn scalar_around<W: SpecWord, M: Machine<W> + ?Sized>(m: &mut M, x: W) -> Scalar<W> {
-    let mask = m.wide();
     let s = Scalar {
-        bits: Tnum {
-            value: x.and(mask.not()),
-            mask,
-        },
+        bits: tnum_around(m, x),
         wide: interval_around(m, x),
         narrow: low_interval_around(m, x),
     };
     m.follow(x);
-    // True of what is written so; said because modular proofs go by what is said.
-    m.assume(spec::in_scalar(s, x));
-    m.assume(spec::well_formed(s.bits));
     s
 }
 

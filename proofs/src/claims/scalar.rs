@@ -10,13 +10,13 @@ use crate::spec::{in_scalar, well_formed};
 const FULL: &[u32] = &[64];
 
 /// The number is in the scalar, whose bits are well-formed.
-pub(super) fn holds<W: SpecWord, M: Machine<W>>(m: &mut M, what: &'static str, s: Scalar<W>, x: W) {
+pub(crate) fn holds<W: SpecWord, M: Machine<W>>(m: &mut M, what: &'static str, s: Scalar<W>, x: W) {
     m.show(what, in_scalar(s, x));
     m.show("well formed", well_formed(s.bits));
 }
 
 /// As [`holds`] where the result may be empty, but must not.
-pub(super) fn holds_some<W: SpecWord, M: Machine<W>>(
+pub(crate) fn holds_some<W: SpecWord, M: Machine<W>>(
     m: &mut M,
     what: &'static str,
     s: Option<Scalar<W>>,

@@ -25,17 +25,17 @@ pub(crate) fn all<W: SpecWord>() -> Vec<Lemma<W>> {
 }
 
 /// The number is in the tnum, which is well-formed.
-fn in_tnum<W: SpecWord>(t: Tnum<W>, x: W) -> Vec<W::Prop> {
+pub(crate) fn in_tnum<W: SpecWord>(t: Tnum<W>, x: W) -> Vec<W::Prop> {
     vec![spec::in_tnum(t, x), spec::well_formed(t)]
 }
 
 /// The number is in the interval.
-fn in_interval<W: SpecWord>(i: Interval<W>, x: W) -> Vec<W::Prop> {
+pub(crate) fn in_interval<W: SpecWord>(i: Interval<W>, x: W) -> Vec<W::Prop> {
     vec![spec::in_interval(i, x)]
 }
 
 /// The number's lower half is in the interval.
-fn low_in<W: SpecWord>(narrow: Interval<W::Half>, x: W) -> Vec<W::Prop> {
+pub(crate) fn low_in<W: SpecWord>(narrow: Interval<W::Half>, x: W) -> Vec<W::Prop> {
     vec![spec::in_interval(narrow, x.low())]
 }
 
@@ -50,6 +50,9 @@ fn some<W: SpecWord, T>(result: Option<T>, holds: impl Fn(T) -> Vec<W::Prop>) ->
 }
 
 /// If there is a result, something holds of it.
-fn any<W: SpecWord, T>(result: Option<T>, holds: impl Fn(T) -> Vec<W::Prop>) -> Vec<W::Prop> {
+pub(crate) fn any<W: SpecWord, T>(
+    result: Option<T>,
+    holds: impl Fn(T) -> Vec<W::Prop>,
+) -> Vec<W::Prop> {
     result.map_or_else(Vec::new, holds)
 }

@@ -4,7 +4,7 @@ use bpftime_verifier::domain::bits::BitVec;
 use bpftime_verifier::domain::tnum::Tnum;
 
 use super::{in_tnum, some};
-use crate::claims::given::{tnum, tnum_and};
+use crate::claims::given::{tnum, tnum_and, tnum_around};
 use crate::facts::{below_bit, bit, contribution, recall};
 use crate::lemma::{About, Lemma};
 use crate::machine::{Machine, SpecWord, Truth};
@@ -126,8 +126,8 @@ pub(super) fn lemmas<W: SpecWord>() -> Vec<Lemma<W>> {
         around("tnum join", 1, Tnum::join),
         About::new(
             |m| {
-                let ((a, x), b) = (tnum_and(m), tnum(m));
-                ((a, b), [x])
+                let (a, x) = tnum_and(m);
+                ((a, tnum_around(m, x)), [x])
             },
             |(a, b): (Tnum<W>, Tnum<W>)| a.meet(b),
             |(a, b), _, x| [in_tnum(a, x), in_tnum(b, x)].concat(),

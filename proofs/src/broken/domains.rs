@@ -1,5 +1,4 @@
-//! Wrong versions of operations. z3 has to find, for each, inputs that refute it on 64 bits, and
-//! the refutation has to hold on `u64`, without z3.
+//! Wrong versions of operations on tnums and intervals.
 
 use bpftime_verifier::domain::bits::BitVec;
 use bpftime_verifier::domain::interval::Interval;
@@ -95,8 +94,7 @@ fn join_of_ends<B: BitVec>(a: Interval<B>, b: Interval<B>) -> Interval<B> {
     Interval::new(a.lo.umin(b.lo), a.hi.umax(b.hi))
 }
 
-/// All broken versions.
-pub fn all() -> Vec<Claim> {
+pub(super) fn all() -> Vec<Claim> {
     vec![
         broken_lemma!("add without carries", |W| tnum::binary::<W>(
             "tnum add without carries",
