@@ -70,9 +70,9 @@ fn make_up(mut seed: u64, before: &[u64]) -> (u64, u64) {
         seed ^= seed << 13;
         seed ^= seed >> 7;
         seed ^= seed << 17;
-        seed >> 8
+        seed
     };
-    let (shape, bits, some) = (random() % 9, random() % 64, random() << 8);
+    let (shape, bits, some) = (random() % 9, random() % 64, random());
     let made = match shape {
         0 => some % 4,
         1 => some % 64,

@@ -51,7 +51,15 @@ impl Claim {
             about: self.function,
             limit,
         };
-        driver::prove(width, manner, &|| body(self.case))
+        // In a thread of its own, for z3 to start from nothing: the outcome depends on the claim alone.
+        let case = self.case;
+        let proof = move || driver::prove(width, manner, &|| body(case));
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn(proof);
+        let outcome = thread.map(std::thread::JoinHandle::join);
+        match outcome.expect("a thread") {
+            Ok(outcome) => outcome,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
     }
 
     /// Tries it on 64-bit numbers; gives what does not hold.
@@ -76,6 +84,9 @@ impl Claim {
         (applied, None)
     }
 }
+
+/// Bytes of stack for a proof, which goes through deep terms.
+const STACK: usize = 64 << 20;
 
 /// Claims, and broken versions, that take long.
 const SLOW: [(&str, &str); 33] = [
