@@ -130,7 +130,8 @@ fn attached_victim(lab: &Lab) -> Running {
 
 fn assert_correct(victim: Running) {
     let lines = finished(victim);
-    assert_eq!(number(&lines, "2500"), 0, "{lines:?}");
+    let right = lines.last().is_some_and(|line| line.ends_with(" 0 wrong"));
+    assert!(right, "{lines:?}");
 }
 
 #[test]
