@@ -13,13 +13,28 @@ pub(crate) struct Fact<W: SpecWord> {
     /// All numbers on which it could fail.
     given: fn(&mut dyn Machine<W>) -> Vec<W>,
     says: fn(&[W]) -> W::Prop,
+    /// Whether it is shown for each combination of signs on its own.
+    by_signs: bool,
 }
 
 impl<W: SpecWord> Fact<W> {
     /// Proves it on a machine.
     pub(crate) fn prove(&self, m: &mut dyn Machine<W>) {
         let numbers = (self.given)(m);
-        m.show("it holds", (self.says)(&numbers));
+        let says = (self.says)(&numbers);
+        if !self.by_signs {
+            return m.show("it holds", says);
+        }
+        // Every combination of signs is one case.
+        for signs in 0..1_u32 << numbers.len() {
+            let mut case = W::Prop::literal(true);
+            for (at, number) in numbers.iter().enumerate() {
+                let negative = number.signed_below(W::zero());
+                let is = signs >> at & 1 == 1;
+                case = case.and(if is { negative } else { negative.negation() });
+            }
+            m.show("it holds", case.implies(says));
+        }
     }
 }
 
@@ -38,6 +53,14 @@ fn fact<W: SpecWord, const K: usize>(name: &'static str, says: fn(&[W]) -> W::Pr
         name,
         given: |m| (0..K).map(|_| m.wide()).collect(),
         says,
+        by_signs: false,
+    }
+}
+
+fn by_signs<W: SpecWord>(fact: Fact<W>) -> Fact<W> {
+    Fact {
+        by_signs: true,
+        ..fact
     }
 }
 
@@ -97,6 +120,7 @@ pub(crate) fn all<W: SpecWord>() -> Vec<Fact<W>> {
                 let product = sum.mul(y).is(u.mul(y).add(v.mul(y)));
                 sum.is(u.add(v)).implies(product)
             },
+            by_signs: false,
         },
         fact::<W, 2>("numbers product of bits", |n| product_of_bits(n[0], n[1])),
         fact::<W, 3>("numbers shl grows", |n| {
@@ -159,7 +183,7 @@ pub(crate) fn all<W: SpecWord>() -> Vec<Fact<W>> {
             all_of([x.at_most(a), y.at_most(b), fits(a, b)])
                 .implies(x.mul(y).at_most(a.mul(b)).and(fits(x, y)))
         }),
-        fact::<W, 4>("numbers product between signed", |n| {
+        by_signs(fact::<W, 4>("numbers product between signed", |n| {
             let [l, x, h, y] = [n[0], n[1], n[2], n[3]];
             let half = W::one().shl(W::constant(u64::from(W::BITS / 2 - 1)));
             let small = |x: W| half.neg().signed_at_most(x).and(x.signed_below(half));
@@ -167,6 +191,6 @@ pub(crate) fn all<W: SpecWord>() -> Vec<Fact<W>> {
             let (low, product, high) = (l.mul(y), x.mul(y), h.mul(y));
             all_of([between(l, x, h), small(l), small(h), small(y)])
                 .implies(between(low, product, high).or(between(high, product, low)))
-        }),
+        })),
     ]
 }
