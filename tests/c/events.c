@@ -9,29 +9,31 @@
 #include "events.skel.h"
 
 #define THREADS 16
+// Most CPUs, each of which has a perf buffer of its own: between these there is no order.
+#define CPUS 256
 
 static unsigned long received, lost, out_of_order, wrong_text, wrong_fields, not_monotonic;
-static unsigned long long next[THREADS], last_time[THREADS], tids[THREADS];
+static unsigned long long next[CPUS][THREADS], last_time[CPUS][THREADS], tids[THREADS];
 static unsigned long long pid, uid, latency_sum, latency_most, started;
 
-static void one(const struct event *event)
+static void one(const struct event *event, int cpu)
 {
 	unsigned long long now = now_ns(), late = now - event->ktime;
 	unsigned long long thread = event->thread;
 	char text[40];
 
 	received++;
-	if (thread >= THREADS || event->ktime > now || event->ktime < started) {
+	if (cpu < 0 || cpu >= CPUS || thread >= THREADS || event->ktime > now || event->ktime < started) {
 		wrong_fields++;
 		return;
 	}
 	latency_sum += late;
 	if (late > latency_most)
 		latency_most = late;
-	out_of_order += event->number < next[thread];
-	next[thread] = event->number + 1;
-	not_monotonic += event->ktime < last_time[thread];
-	last_time[thread] = event->ktime;
+	out_of_order += event->number < next[cpu][thread];
+	next[cpu][thread] = event->number + 1;
+	not_monotonic += event->ktime < last_time[cpu][thread];
+	last_time[cpu][thread] = event->ktime;
 	snprintf(text, sizeof text, "thread %llu call %llu", thread, event->number);
 	wrong_text += strcmp(text, event->text) != 0 || event->length != (int)strlen(text) + 1;
 	if (!pid) {
@@ -49,7 +51,7 @@ static int on_ring(void *context, void *data, size_t size)
 {
 	(void)context;
 	wrong_fields += size != sizeof(struct event);
-	one(data);
+	one(data, 0);
 	return 0;
 }
 
@@ -59,7 +61,7 @@ static void on_perf(void *context, int cpu, void *data, unsigned int size)
 	wrong_fields += cpu < 0 || cpu >= libbpf_num_possible_cpus();
 	// The kernel rounds records up to 8 bytes together with their 4-byte size.
 	wrong_fields += size < sizeof(struct event) || size >= sizeof(struct event) + 8;
-	one(data);
+	one(data, cpu);
 }
 
 static void on_lost(void *context, int cpu, unsigned long long count)

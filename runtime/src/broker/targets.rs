@@ -133,11 +133,13 @@ impl Targets {
         &self,
         broker: &Arc<Broker>,
         pid: i32,
-        reason: Reason,
+        mut reason: Reason,
     ) -> Result<Arc<Target>, String> {
         for losses in 0..MAX_LOSSES {
             match self.add_once(broker, pid, reason, losses) {
                 Ok(target) => return Ok(target),
+                // Who noticed the loss may have given the process another guardian before us.
+                Err(Refusal::Lost) if reason == Reason::Start => reason = Reason::StartAgain,
                 Err(Refusal::Lost) => {}
                 Err(Refusal::Known(target)) if target.is_leaving() => target.wait_until_left(),
                 Err(Refusal::Known(target)) => return known(target, reason),
