@@ -10,7 +10,7 @@ use bpftime_isa::{Contract, ContractArg};
 use crate::btf::{Btf, Kind, Type};
 
 /// Structures and typedefs that are contexts where an argument points to one.
-const CONTEXTS: [&str; 20] = [
+const CONTEXTS: [&str; 18] = [
     "__sk_buff",
     "bpf_cgroup_dev_ctx",
     "bpf_nf_ctx",
@@ -29,8 +29,6 @@ const CONTEXTS: [&str; 20] = [
     "user_pt_regs",
     "user_regs_struct",
     "xdp_md",
-    "bpf_fentry_args",
-    "bpf_syscall_args",
 ];
 
 /// Most arguments of a function.

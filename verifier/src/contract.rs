@@ -35,9 +35,8 @@ impl Deeds {
         match insn {
             Instruction::Call(CallTarget::Helper(id)) => Self {
                 untold: *id == TAIL_CALL,
-                // Of helpers that are not known, and those of dynptrs, which may be of packets.
-                changes_packet: helper::proto(*id).is_none_or(|proto| proto.changes_packet)
-                    || DYNPTR_HELPERS.contains(id),
+                // Or one that is not known. Dynptrs of packets are made by kernel functions only.
+                changes_packet: helper::proto(*id).is_none_or(|proto| proto.changes_packet),
             },
             Instruction::Call(CallTarget::Kfunc { .. } | CallTarget::Register(_))
             | Instruction::LoadPacket { .. } => Self {
@@ -55,9 +54,6 @@ impl Deeds {
         }
     }
 }
-
-/// `bpf_dynptr_from_mem` to `bpf_dynptr_data`.
-const DYNPTR_HELPERS: std::ops::RangeInclusive<u32> = 197..=203;
 
 /// For each function of the program, how it is judged by its contract, if it can be.
 pub(crate) fn globals(

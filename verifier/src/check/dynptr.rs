@@ -21,6 +21,7 @@ use bpftime_isa::Reg;
 use bpftime_isa::kfunc::{DYNPTR_SIZE, DynptrKind};
 
 use super::Failure;
+use super::place::place_on_stack;
 use super::region::{MemoryArgument, in_region};
 use crate::diagnostic::Code;
 use crate::domain::stack;
@@ -30,24 +31,8 @@ use crate::env::Env;
 
 /// Where on a stack a dynptr is, or is to be: frame and first byte.
 pub(crate) fn place(state: &State, reg: Reg) -> Result<(usize, usize), Failure> {
-    let value = state.reg(reg);
-    let size = i64::from(DYNPTR_SIZE);
-    let place = match (value.kind, value.constant_offset()) {
-        (Kind::Stack { frame }, Some(offset))
-            if offset >= -(stack::SIZE as i64) && offset <= -size && offset % 8 == 0 =>
-        {
-            let at = (stack::SIZE as i64 + offset) as usize;
-            state.frame(frame.into()).map(|_| (usize::from(frame), at))
-        }
-        _ => None,
-    };
-    place.ok_or_else(|| {
-        Failure::new(
-            Code::HelperArgument,
-            format!("the address of {size} bytes of the stack in {reg}"),
-            value.to_string(),
-            "expected pointer to stack or const struct bpf_dynptr",
-        )
+    place_on_stack(state, reg, DYNPTR_SIZE, || {
+        "expected pointer to stack or const struct bpf_dynptr".to_owned()
     })
 }
 

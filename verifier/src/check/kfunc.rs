@@ -14,6 +14,7 @@ use bpftime_isa::{MapType, Reg};
 
 use super::Failure;
 use super::call::ARGUMENT_REGS;
+use super::place::place_on_stack;
 use super::region::MemoryArgument;
 use crate::diagnostic::Code;
 use crate::domain::stack;
@@ -369,24 +370,8 @@ fn memory_usable(
 
 /// Where on a stack an iterator is, or is to be: frame and first byte.
 pub(crate) fn place(state: &State, reg: Reg, kind: IterKind) -> Result<(usize, usize), Failure> {
-    let value = state.reg(reg);
-    let size = i64::from(kind.size());
-    let place = match (value.kind, value.constant_offset()) {
-        (Kind::Stack { frame }, Some(offset))
-            if offset >= -(stack::SIZE as i64) && offset <= -size && offset % 8 == 0 =>
-        {
-            let at = (stack::SIZE as i64 + offset) as usize;
-            state.frame(frame.into()).map(|_| (usize::from(frame), at))
-        }
-        _ => None,
-    };
-    place.ok_or_else(|| {
-        Failure::new(
-            Code::HelperArgument,
-            format!("the address of {size} bytes of the stack in {reg}"),
-            value.to_string(),
-            format!("expected an {} on stack", kind.name()),
-        )
+    place_on_stack(state, reg, kind.size(), || {
+        format!("expected an {} on stack", kind.name())
     })
 }
 

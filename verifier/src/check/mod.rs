@@ -11,6 +11,7 @@ mod local;
 mod map_field;
 mod map_use;
 mod object;
+mod place;
 mod region;
 
 use bpftime_isa::context::Object;

@@ -4,7 +4,7 @@ use bpftime_isa::context::{Object, Trust};
 use bpftime_isa::kfunc::DynptrKind;
 use bpftime_isa::{ArgType, HelperProto, MapType, Reg, RetType};
 
-use super::{Notes, dynptr, memory};
+use super::{Notes, dynptr, invalid, memory, packet};
 use crate::check::{
     ARGUMENT_REGS, Failure, dynptr_made, lock_of, map_argument, memory_arguments, owned_kptr,
 };
@@ -87,8 +87,7 @@ pub(super) fn helper(
             ArgType::NewDynptr(kind) => dynptr::make(env, notes, state, (reg, slot), kind)?,
             ArgType::ReleasedDynptr => {
                 let made = dynptr_made(state, reg)?;
-                let gone = super::kfunc::invalid(env);
-                state.release(made.reference, gone);
+                state.release(made.reference, invalid(env));
             }
             // Making room in the packet may move it.
             ArgType::Dynptr if id == DYNPTR_WRITE => {
@@ -105,12 +104,6 @@ pub(super) fn helper(
         SPIN_UNLOCK => super::local::unlocked(env, state),
         _ => {}
     }
-    // Where bits of pointers may be seen, what was a pointer is still some number.
-    let invalid = if env.options.allow_ptr_leaks {
-        Value::unknown()
-    } else {
-        Value::uninit()
-    };
     if let Some(position) = proto.args.iter().position(|argument| {
         matches!(
             argument,
@@ -119,20 +112,11 @@ pub(super) fn helper(
     }) {
         let reference = state.reg(ARGUMENT_REGS[position]).reference;
         if reference != 0 {
-            state.release(reference, invalid);
+            state.release(reference, invalid(env));
         }
     }
     if changes_packet {
-        state.change_values(
-            |value| {
-                dynptr::is_packet_slice(value)
-                    || matches!(
-                        value.kind,
-                        Kind::Packet | Kind::PacketMeta | Kind::PacketEnd
-                    )
-            },
-            |value| *value = invalid,
-        );
+        packet::moved(env, state);
     }
     state.clear_caller_saved();
     state.set(Reg::R0, result);

@@ -10,8 +10,7 @@
 
 use bpftime_isa::{ContractArg, Reg};
 
-use super::kfunc::invalid;
-use super::{Notes, dynptr, memory};
+use super::{Notes, memory, packet};
 use crate::check::{ARGUMENT_REGS, MemoryArgument, contract_memory};
 use crate::contract::Global;
 use crate::domain::state::{CallbackKind, State};
@@ -55,17 +54,7 @@ pub(crate) fn called(env: &Env<'_>, notes: &mut Notes, state: &mut State, global
         }
     }
     if global.changes_packet {
-        let gone = invalid(env);
-        state.change_values(
-            |value| {
-                dynptr::is_packet_slice(value)
-                    || matches!(
-                        value.kind,
-                        Kind::Packet | Kind::PacketMeta | Kind::PacketEnd
-                    )
-            },
-            |value| *value = gone,
-        );
+        packet::moved(env, state);
     }
     state.clear_caller_saved();
     state.set(Reg::R0, Value::unknown());

@@ -4,7 +4,7 @@ use bpftime_isa::Reg;
 use bpftime_isa::kfunc::{DYNPTR_SIZE, DynptrKind};
 
 use super::Notes;
-use super::kfunc::invalid;
+use super::invalid;
 use crate::check::{Failure, dynptr_buffer, dynptr_made, dynptr_place};
 use crate::domain::stack;
 use crate::domain::state::{Reference, State};

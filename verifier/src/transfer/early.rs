@@ -7,8 +7,9 @@
 
 use bpftime_isa::{CallTarget, Instruction, Reg};
 
+use super::packet;
 use crate::domain::state::State;
-use crate::domain::value::{Kind, Value};
+use crate::domain::value::Value;
 use crate::env::Env;
 
 /// Number of `bpf_tail_call`.
@@ -24,19 +25,7 @@ pub(crate) fn returned_early(env: &Env<'_>, state: &State, insn: &Instruction) -
     match insn {
         Instruction::LoadPacket { .. } => returned.set(Reg::R0, Value::constant(0)),
         Instruction::Call(CallTarget::Helper(TAIL_CALL)) => {
-            let invalid = if env.options.allow_ptr_leaks {
-                Value::unknown()
-            } else {
-                Value::uninit()
-            };
-            let in_packet = |value: &Value| {
-                super::dynptr::is_packet_slice(value)
-                    || matches!(
-                        value.kind,
-                        Kind::Packet | Kind::PacketMeta | Kind::PacketEnd
-                    )
-            };
-            returned.change_values(in_packet, |value| *value = invalid);
+            packet::moved(env, &mut returned);
             returned.set(Reg::R0, Value::unknown());
         }
         _ => return None,

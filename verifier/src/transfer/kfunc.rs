@@ -4,7 +4,7 @@ use bpftime_isa::Reg;
 use bpftime_isa::context::{Object, Trust};
 use bpftime_isa::kfunc::{Element, IterKind, KfuncArg, KfuncEffect, KfuncProto, KfuncRet};
 
-use super::{Notes, call::acquired};
+use super::{Notes, call::acquired, invalid};
 use crate::check::{ARGUMENT_REGS, Failure, irq_place, iterator, iterator_place, kfunc_memory};
 use crate::domain::stack;
 use crate::domain::state::{Reference, State};
@@ -149,15 +149,6 @@ pub(crate) fn kfunc(
 fn last(proto: &KfuncProto) -> Option<Reg> {
     let at = proto.args.len().checked_sub(1)?;
     ARGUMENT_REGS.get(at).copied()
-}
-
-/// What becomes of pointers to what is gone.
-pub(super) fn invalid(env: &Env<'_>) -> Value {
-    if env.options.allow_ptr_leaks {
-        Value::unknown()
-    } else {
-        Value::uninit()
-    }
 }
 
 fn make(notes: &mut Notes, state: &mut State, slot: u32, kind: IterKind) -> Result<(), Failure> {

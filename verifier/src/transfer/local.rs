@@ -7,7 +7,7 @@ use bpftime_isa::{MapFieldKind, Reg};
 
 use super::Notes;
 use super::call::acquired;
-use super::kfunc::invalid;
+use super::invalid;
 use crate::check::{ARGUMENT_REGS, Failure, root, taken_out};
 use crate::domain::state::State;
 use crate::domain::value::{Hold, Kind, Value};

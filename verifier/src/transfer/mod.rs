@@ -10,6 +10,7 @@ mod early;
 mod kfunc;
 mod local;
 mod memory;
+mod packet;
 
 use bpftime_isa::{CallTarget, Imm64, Instruction, MapType, Reg};
 
@@ -43,6 +44,16 @@ impl Notes {
     pub(crate) fn fresh_id(&mut self) -> Id {
         self.last_id += 1;
         self.last_id
+    }
+}
+
+/// What becomes of pointers to what is gone: where bits of pointers may be seen, what was a pointer is
+/// still some number.
+fn invalid(env: &Env<'_>) -> Value {
+    if env.options.allow_ptr_leaks {
+        Value::unknown()
+    } else {
+        Value::uninit()
     }
 }
 
