@@ -3,8 +3,11 @@
 
 mod common;
 
-use bpftime_isa::{Contract, ContractArg, MapType, ProgType, Program, Subprogram, asm};
-use bpftime_verifier::{Code, Facts, verify};
+use bpftime_isa::{
+    Contract, ContractArg, MapDef, MapField, MapFieldKind, MapType, ProgType, Program, Subprogram,
+    asm,
+};
+use bpftime_verifier::{Code, Facts, Options, verify};
 
 const NUMBER: ContractArg = ContractArg::Number;
 
@@ -16,9 +19,19 @@ fn memory(size: u32, nullable: bool) -> ContractArg {
 fn program(text: &str, functions: &[(&str, &[ContractArg])]) -> Program {
     // Labels are not in what is assembled: each function begins behind an exit.
     let insns = asm::parse(text).expect("assembles");
+    let lock = MapField {
+        offset: 0,
+        size: 4,
+        kind: MapFieldKind::SpinLock,
+    };
     let maps = vec![
         common::map(MapType::Array, 4, 48, 1),
         common::map(MapType::RingBuf, 0, 0, 4096),
+        MapDef {
+            fields: vec![lock],
+            ..common::map(MapType::Array, 4, 48, 1)
+        },
+        common::map(MapType::ProgArray, 4, 4, 4),
     ];
     let mut program = common::program(ProgType::SchedCls, insns, maps);
     let exits = program.insns.iter().enumerate();
@@ -48,8 +61,15 @@ fn program(text: &str, functions: &[(&str, &[ContractArg])]) -> Program {
 
 /// Judged with so little room that functions which are called twice cannot be inlined.
 fn judge(text: &str, functions: &[(&str, &[ContractArg])]) -> Result<Facts, Code> {
+    judge_with(text, functions, common::options())
+}
+
+fn judge_with(
+    text: &str,
+    functions: &[(&str, &[ContractArg])],
+    mut options: Options,
+) -> Result<Facts, Code> {
     let program = program(text, functions);
-    let mut options = common::options();
     options.budget.max_inlined = program.insns.len() + functions.len();
     let result = verify(program, &options);
     result
@@ -315,4 +335,143 @@ fn callbacks_do_not_come_back_to_a_function_that_runs() {
     };
     assert_eq!(judge("r1 = 0").ok(), Some(true));
     assert!(judge("call f").is_err());
+}
+
+/// A map's value with a lock in `r6`, which is held where the lines say so.
+const LOCKED: &str = "*(u32 *)(r10 - 4) = 0
+    r1 = map_idx(2) ll
+    r2 = r10
+    r2 += -4
+    call 1
+    if r0 == 0 goto out
+    r6 = r0
+    r1 = r6
+    BEFORE
+    r1 = 1
+    call f
+    r1 = 1
+    call f
+    r1 = r6
+    AFTER
+    out: r0 = 0
+    exit
+    f:
+    r2 = r1
+    r2 += 1
+    r0 = r2
+    exit";
+
+#[test]
+fn no_lock_is_held_around_a_call_or_left() {
+    let calls = |before, after| LOCKED.replace("BEFORE", before).replace("AFTER", after);
+    accepted(&calls("r2 = 1", "r2 = 1"), &[("f", &[NUMBER])]);
+    accepted(
+        &calls("call 93\nr1 = r6\ncall 94", "r2 = 1"),
+        &[("f", &[NUMBER])],
+    );
+    rejected(&calls("call 93", "call 94"), &[("f", &[NUMBER])]);
+    // In the function, which has to give it back.
+    let inside = |last: &str| {
+        format!(
+            "call f\ncall f\nr0 = 0\nexit\nf:\n*(u32 *)(r10 - 4) = 0\nr1 = map_idx(2) ll\n\
+             r2 = r10\nr2 += -4\ncall 1\nif r0 == 0 goto out\nr6 = r0\nr1 = r6\ncall 93\n\
+             r1 = r6\n{last}\nout: r0 = 0\nexit"
+        )
+    };
+    accepted(&inside("call 94"), &[("f", &[])]);
+    rejected(&inside("r2 = 1"), &[("f", &[])]);
+}
+
+#[test]
+fn what_is_handed_over_is_plain_memory() {
+    let eight = [memory(8, true)];
+    // Part of a value that is the kernel's, and parts that are not.
+    let value = |offset| {
+        LOCKED
+            .replace("BEFORE", "r2 = 1")
+            .replace("AFTER", "r2 = 1")
+            .replace("r1 = 1\n", &format!("r1 = r6\nr1 += {offset}\n"))
+            .replace("r2 = r1\n    r2 += 1", "r2 = 1")
+    };
+    accepted(&value(8), &[("f", &eight)]);
+    rejected(&value(0), &[("f", &eight)]);
+    // Not aligned as what is in it may have to be.
+    accepted(&STORE.replace("r1 += -8", "r1 += -16"), &[("f", &eight)]);
+    rejected(&STORE.replace("r1 += -8", "r1 += -9"), &[("f", &eight)]);
+    // Bytes of a packet, whose place may change.
+    let packet = PACKET.replace("r1 = r6\n    call f", "r1 = r7\n    call f");
+    rejected(&packet.replace("CALL", "r2 = 2"), &[("f", &eight)]);
+}
+
+#[test]
+fn what_must_not_be_seen_is_not_handed_over() {
+    let eight = [memory(8, true)];
+    let mut options = common::options();
+    options.allow_uninit_stack = false;
+    let fresh = STORE.replace("r1 += -8", "r1 += -24");
+    assert!(judge_with(STORE, &[("f", &eight)], options.clone()).is_ok());
+    assert!(judge(&fresh, &[("f", &eight)]).is_ok());
+    assert!(judge_with(&fresh, &[("f", &eight)], options).is_err());
+    let mut options = common::options();
+    options.allow_ptr_leaks = false;
+    let pointer = STORE.replace("r1 += -8", "r1 += -16");
+    assert!(judge_with(STORE, &[("f", &eight)], options.clone()).is_ok());
+    assert!(judge(&pointer, &[("f", &eight)]).is_ok());
+    assert!(judge_with(&pointer, &[("f", &eight)], options).is_err());
+}
+
+#[test]
+fn functions_with_tail_calls_are_inlined_still() {
+    // g is called often enough; f, which may go on with another program, once: by itself, or by t.
+    let text = "r6 = r1
+        call f
+        r1 = 1
+        call g
+        r1 = 2
+        call g
+        r0 = 0
+        exit
+        f:
+        r2 = map_idx(3) ll
+        r3 = 0
+        call 12
+        r0 = 0
+        exit
+        g:
+        r2 = r1
+        r2 += 1
+        r2 += 2
+        r0 = r2
+        exit";
+    let context = [ContractArg::Context];
+    let facts = judge(text, &[("f", &context), ("g", &[NUMBER])]).expect("accepted");
+    let by_contract =
+        |facts: &Facts| -> Vec<bool> { facts.functions.iter().map(|f| f.by_contract).collect() };
+    assert_eq!(by_contract(&facts), [false, false, true]);
+    let deeper = text.replace("f:\n", "f:\n        call t\n        exit\n        t:\n");
+    let functions = [("f", &context[..]), ("t", &context), ("g", &[NUMBER])];
+    let facts = judge(&deeper, &functions).expect("accepted");
+    assert_eq!(by_contract(&facts), [false, false, false, true]);
+}
+
+#[test]
+fn frames_of_callbacks_count() {
+    // Seven frames down to a function that is called back; from there one more, or two.
+    let chain = |more: &str| {
+        let mut text = String::from("call f0\ncall f0\nr0 = 0\nexit\n");
+        for level in 0..5 {
+            text += &format!("f{level}:\ncall f{0}\ncall f{0}\nexit\n", level + 1);
+        }
+        text += "f5:\nr1 = 2\nr2 = func(g) ll\nr3 = 0\nr4 = 0\ncall 181\nr0 = 0\nexit\n";
+        format!("{text}g:\n{more}\nr0 = 0\nexit\nh:\nr0 = 0\nexit\n")
+    };
+    let judge = |more: &str| {
+        let program = program(&chain(more), &[("f", &[][..]); 6]);
+        let mut options = common::options();
+        options.target = bpftime_verifier::Target::Bpftime;
+        options.budget.max_inlined = program.insns.len() + 12;
+        verify(program, &options).map(|verified| verified.facts().functions[1].by_contract)
+    };
+    assert_eq!(judge("r1 = 0").ok(), Some(true));
+    assert!(judge("call h").is_err());
 }
