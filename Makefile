@@ -36,7 +36,8 @@ bench-verifier:
 	cargo build --release -p bpftime-bench-verifier
 	target/release/bench-verifier-growth bench-growth.json --plot docs/verifier-growth.svg
 ifdef BPFTIME_SAMPLES
-	target/release/bench-verifier $(BPFTIME_SAMPLES) bench-verifier.json
+	target/release/bench-verifier $(BPFTIME_SAMPLES) bench-verifier.json \
+		$(addprefix --types ,$(wildcard $(or $(BPFTIME_VECTORS),../shared/vectors)/ebpf-samples.tsv))
 else
 	@echo "verdicts on real objects are not measured: set BPFTIME_SAMPLES to a folder of objects, such as a"
 	@echo "checkout of https://github.com/vbpf/ebpf-samples"

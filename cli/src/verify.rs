@@ -1,6 +1,5 @@
 //! `bpftime verify`: a verdict for each program of object files.
 
-mod guess;
 mod judge;
 mod refine;
 mod table;

@@ -3,6 +3,10 @@
 //! Objects for the kernel name a program's type and target by its section, by the convention of
 //! libbpf: `SEC("uprobe/libc.so.6:malloc")`.
 
+mod guess;
+
+pub use guess::guess;
+
 use crate::{AttachType, ProgType};
 
 /// A row of the table: the first part of a section's name and what it stands for.

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use bpftime_isa::{ProgType, Program, section};
 use bpftime_loader::Object;
 
+use crate::types::Types;
+
 /// A program and where it is from.
 #[derive(Debug)]
 pub(crate) struct Subject {
@@ -12,9 +14,9 @@ pub(crate) struct Subject {
     pub(crate) path: PathBuf,
     /// The file's path below the folder.
     pub(crate) file: String,
-    /// The program, its type guessed if the section does not tell it.
+    /// The program, its type from the table or guessed if the section does not tell it.
     pub(crate) program: Program,
-    /// Whether the name of the section tells the type.
+    /// Whether the program has the type that the name of its section tells.
     pub(crate) typed_by_section: bool,
 }
 
@@ -37,7 +39,7 @@ fn objects(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// All programs, and how many objects could not be read.
-pub(crate) fn subjects(folder: &Path) -> (Vec<Subject>, usize) {
+pub(crate) fn subjects(folder: &Path, types: &Types) -> (Vec<Subject>, usize) {
     let mut all = Vec::new();
     let mut unreadable = 0;
     for path in objects(folder) {
@@ -52,10 +54,22 @@ pub(crate) fn subjects(folder: &Path) -> (Vec<Subject>, usize) {
         let file = file.display().to_string();
         for program in object.into_programs() {
             let mut program = program.into_program();
-            let typed_by_section = section::classify(&program.section).is_some();
-            if program.prog_type == ProgType::Unspec {
-                program.prog_type = ProgType::SocketFilter;
+            let by_section = program.prog_type;
+            if let Some(known) = types.of(&file, &program.section, &program.name)
+                && known != by_section
+            {
+                program.prog_type = known;
+                program.attach_type = None;
             }
+            if program.prog_type == ProgType::Unspec {
+                let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+                program.prog_type = section::guess(&stem, &program.section);
+            }
+            if program.license.is_empty() {
+                // Left to the loader, which gives one here, as that of the table did.
+                program.license = "GPL".to_owned();
+            }
+            let typed_by_section = program.prog_type == by_section;
             all.push(Subject {
                 path: path.clone(),
                 file: file.clone(),

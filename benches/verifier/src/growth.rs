@@ -2,13 +2,12 @@
 
 mod families;
 mod measure;
-mod options;
 mod plot;
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use bpftime_verifier::verify;
+use bpftime_verifier::{Options, verify};
 use clap::Parser;
 use serde::Serialize;
 use serde_json::json;
@@ -51,7 +50,7 @@ struct Series {
 }
 
 fn series(family: &Family, rounds: usize) -> Result<Series> {
-    let options = options::all();
+    let options = Options::linux();
     let mut points = Vec::new();
     for &size in family.sizes {
         let program = family.program(size)?;

@@ -1,9 +1,10 @@
-//! The kernel's verifier, asked by a libbpf tool.
+//! The kernel's verifier, asked by a libbpf tool or directly.
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::corpus::Subject;
+use crate::kernel_raw;
 use crate::measure::median;
 use crate::report::Measured;
 
@@ -15,8 +16,20 @@ pub(crate) fn unavailable(tool: &Path) -> Option<String> {
     (!tool.exists()).then(|| format!("{} is missing; run make -C benches", tool.display()))
 }
 
-/// The kernel's verdict and time; none if the object cannot be loaded so far.
+/// The kernel's verdict and time, by way of libbpf or, where that cannot open the object, of our loader;
+/// none if the object cannot be loaded so far that the verifier sees the program.
 pub(crate) fn judge(tool: &Path, subject: &Subject, rounds: usize) -> Option<Measured> {
+    let (accepted, micros) =
+        by_libbpf(tool, subject, rounds).or_else(|| kernel_raw::judge(&subject.program, rounds))?;
+    Some(Measured {
+        accepted,
+        micros: median(&micros),
+        bytes: None,
+        states: None,
+    })
+}
+
+fn by_libbpf(tool: &Path, subject: &Subject, rounds: usize) -> Option<(bool, Vec<f64>)> {
     // Only where the section does not tell the type is it told.
     let told = if subject.typed_by_section {
         0
@@ -37,10 +50,5 @@ pub(crate) fn judge(tool: &Path, subject: &Subject, rounds: usize) -> Option<Mea
         _ => return None,
     };
     let micros: Vec<f64> = words.filter_map(|word| word.parse().ok()).collect();
-    (micros.len() == rounds).then(|| Measured {
-        accepted,
-        micros: median(&micros),
-        bytes: None,
-        states: None,
-    })
+    (micros.len() == rounds).then_some((accepted, micros))
 }

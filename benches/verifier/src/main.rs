@@ -4,20 +4,23 @@
 
 mod corpus;
 mod kernel;
+mod kernel_raw;
 mod measure;
-mod options;
 mod ours;
 mod peer;
 mod report;
+mod types;
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
+use bpftime_verifier::Options;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::report::Row;
+use crate::types::Types;
 
 /// Measures the verifier over a folder of objects, beside PREVAIL's crate and the kernel.
 #[derive(Parser)]
@@ -35,6 +38,10 @@ struct Arguments {
     /// The tool that asks the kernel.
     #[arg(long, default_value = "benches/verifier/kernel_verify")]
     kernel_tool: PathBuf,
+    /// A table with the types of programs whose section tells none; they are guessed from names
+    /// where it says nothing.
+    #[arg(long)]
+    types: Option<PathBuf>,
     /// Only objects whose path contains this.
     #[arg(long, default_value = "")]
     only: String,
@@ -43,7 +50,11 @@ struct Arguments {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     ensure!(arguments.rounds > 0, "--rounds has to be at least 1");
-    let (subjects, unreadable) = corpus::subjects(&arguments.folder);
+    let types = match &arguments.types {
+        Some(table) => Types::read(table)?,
+        None => Types::default(),
+    };
+    let (subjects, unreadable) = corpus::subjects(&arguments.folder, &types);
     let subjects: Vec<_> = subjects
         .into_iter()
         .filter(|subject| subject.file.contains(&arguments.only))
@@ -59,7 +70,7 @@ fn main() -> Result<()> {
     }
     // What a panicking peer says would tear the progress bar.
     std::panic::set_hook(Box::new(|_| {}));
-    let options = options::all();
+    let options = Options::linux();
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {wide_msg}")?;
     let bar = ProgressBar::new(subjects.len() as u64).with_style(style);
     let mut rows = Vec::with_capacity(subjects.len());

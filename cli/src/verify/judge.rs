@@ -2,11 +2,10 @@
 
 use std::time::Instant;
 
-use bpftime_isa::ProgType;
+use bpftime_isa::{ProgType, section};
 use bpftime_loader::{Environment, UnverifiedProgram};
 use bpftime_verifier::VerifiedProgram;
 
-use super::guess;
 use super::refine::Judge;
 use super::walk::Found;
 use crate::MEMORY;
@@ -89,7 +88,8 @@ fn judge(
         type_from = TypeFrom::Argument;
     }
     if program.prog_type == ProgType::Unspec && found.in_folder {
-        program.prog_type = guess::prog_type(&found.path, &program.section);
+        let stem = found.path.file_stem().unwrap_or_default();
+        program.prog_type = section::guess(&stem.to_string_lossy(), &program.section);
         type_from = TypeFrom::Guess;
     }
     let mut report = ProgramReport {

@@ -1,8 +1,6 @@
 //! Program types of old objects, guessed from names, for surveys of folders.
 
-use std::path::Path;
-
-use bpftime_isa::ProgType;
+use crate::ProgType;
 
 /// Words in the names of sections and files, and the type that programs there usually have. The
 /// first that occurs decides.
@@ -23,10 +21,11 @@ const WORDS: &[(&str, ProgType)] = &[
     ("tail", ProgType::SchedCls),
 ];
 
-/// The type that a program in a section of a file most likely has. Without any sign it is a
-/// socket filter, as in libbpf's old examples.
-pub(super) fn prog_type(file: &Path, section: &str) -> ProgType {
-    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+/// The type that a program in a section most likely has, where [`classify`](super::classify) says nothing.
+///
+/// `stem` is the name of its file without folder and extension. Without any sign it is a socket filter,
+/// as in libbpf's old examples.
+pub fn guess(stem: &str, section: &str) -> ProgType {
     let by_word = |name: &str| {
         let name = name.to_lowercase();
         WORDS
@@ -35,7 +34,7 @@ pub(super) fn prog_type(file: &Path, section: &str) -> ProgType {
             .map(|(_, prog_type)| *prog_type)
     };
     by_word(section)
-        .or_else(|| by_word(&stem))
+        .or_else(|| by_word(stem))
         .unwrap_or(ProgType::SocketFilter)
 }
 
@@ -45,12 +44,11 @@ mod tests {
 
     #[test]
     fn sections_win_over_files() {
-        let guess = |file: &str, section| prog_type(Path::new(file), section);
-        assert_eq!(guess("a/bpf_xdp.o", "from-netdev"), ProgType::SchedCls);
-        assert_eq!(guess("a/bpf_xdp.o", "2/17"), ProgType::Xdp);
-        assert_eq!(guess("bpf_lxc.o", "2/1"), ProgType::SchedCls);
-        assert_eq!(guess("bpf_host.o", "tc/entry"), ProgType::SchedCls);
-        assert_eq!(guess("x_kern.o", "xdp_pass"), ProgType::Xdp);
-        assert_eq!(guess("stackok.o", ".text"), ProgType::SocketFilter);
+        assert_eq!(guess("bpf_xdp", "from-netdev"), ProgType::SchedCls);
+        assert_eq!(guess("bpf_xdp", "2/17"), ProgType::Xdp);
+        assert_eq!(guess("bpf_lxc", "2/1"), ProgType::SchedCls);
+        assert_eq!(guess("bpf_host", "tc/entry"), ProgType::SchedCls);
+        assert_eq!(guess("x_kern", "xdp_pass"), ProgType::Xdp);
+        assert_eq!(guess("stackok", ".text"), ProgType::SocketFilter);
     }
 }
