@@ -100,7 +100,7 @@ impl Cfg {
                 caller: None,
                 returns_to: None,
             }],
-            nodes: HashMap::new(),
+            nodes: Nodes::new(code.len()),
             calls: HashMap::new(),
             callbacks: HashMap::new(),
             later: HashMap::new(),
@@ -217,7 +217,7 @@ struct Builder<'a> {
     leaders: Vec<bool>,
     graph: DiGraph<Block, ()>,
     instances: Vec<Instance>,
-    nodes: HashMap<(u32, Index), NodeIndex>,
+    nodes: Nodes,
     /// Nodes of calls that call back, behind the empty ones that are in `nodes`.
     calls: HashMap<(u32, Index), NodeIndex>,
     /// What these calls may call back.
@@ -231,15 +231,49 @@ struct Builder<'a> {
     left: usize,
 }
 
+/// Blocks by copy and first instruction.
+struct Nodes {
+    /// Of the first copy, which large programs mostly are, by instruction.
+    main: Vec<NodeIndex>,
+    /// Of the others, of which a copy may hold a small part of its function only.
+    copies: HashMap<(usize, Index), NodeIndex>,
+}
+
+impl Nodes {
+    fn new(instructions: usize) -> Self {
+        Self {
+            main: vec![NodeIndex::end(); instructions],
+            copies: HashMap::new(),
+        }
+    }
+
+    fn get(&self, instance: usize, first: Index) -> Option<NodeIndex> {
+        if instance > 0 {
+            return self.copies.get(&(instance, first)).copied();
+        }
+        let node = self.main.get(first as usize).copied();
+        node.filter(|node| *node != NodeIndex::end())
+    }
+
+    fn insert(&mut self, instance: usize, first: Index, node: NodeIndex) {
+        match self.main.get_mut(first as usize) {
+            Some(place) if instance == 0 => *place = node,
+            _ => {
+                self.copies.insert((instance, first), node);
+            }
+        }
+    }
+}
+
 impl Builder<'_> {
     /// The block of the copy that begins at the instruction, made if it is new.
     fn node(&mut self, instance: usize, first: Index) -> Result<NodeIndex, TooLong> {
-        if let Some(node) = self.nodes.get(&(instance as u32, first)) {
-            return Ok(*node);
+        if let Some(node) = self.nodes.get(instance, first) {
+            return Ok(node);
         }
         if (self.kind_of)(&self.code[first as usize].insn).is_some() {
             let node = self.add(instance, first, first)?;
-            self.nodes.insert((instance as u32, first), node);
+            self.nodes.insert(instance, first, node);
             return Ok(node);
         }
         let mut end = first as usize + 1;
@@ -247,7 +281,7 @@ impl Builder<'_> {
             end += 1;
         }
         let node = self.add(instance, first, end as Index)?;
-        self.nodes.insert((instance as u32, first), node);
+        self.nodes.insert(instance, first, node);
         Ok(node)
     }
 
