@@ -177,8 +177,10 @@ impl<M: Machine> Cpu<'_, M> {
                     None => return Ok(Some(0)),
                 }
             }
-            Instruction::AddrSpaceCast { .. } => {
-                return Err(TrapReason::Unsupported("addr_space_cast"));
+            Instruction::AddrSpaceCast { dst, src, to, from } => {
+                let address = self.registers.get(src)?;
+                let value = self.machine.cast_address(address, to, from)?;
+                self.registers.set(dst, value)?;
             }
             Instruction::Jump { delta, .. } => self.jump(delta.into()),
             Instruction::Branch {
@@ -247,7 +249,7 @@ impl<M: Machine> Cpu<'_, M> {
             Imm64::MapFd(_) | Imm64::MapFdValue { .. } => Err(TrapReason::Unsupported(
                 "a map by descriptor, which the loader must turn into an index,",
             )),
-            Imm64::BtfId { .. } => Err(TrapReason::Unsupported("a kernel variable")),
+            Imm64::BtfId { id, btf_fd } => self.machine.kernel_symbol(id, btf_fd),
             // `next` is behind the instruction's two slots, `delta` counts from the second.
             Imm64::Func { delta } => self.machine.function(self.next - 1 + i64::from(delta)),
         }
@@ -300,6 +302,7 @@ impl<M: Machine> Cpu<'_, M> {
                 self.registers.after_call(Some(value));
                 return self.exit();
             }
+            Called::End(value) => return Ok(Some(value)),
         }
         Ok(None)
     }

@@ -31,6 +31,8 @@ pub enum Called {
     },
     /// The running function ends and returns the value, as after a tail call.
     Return(u64),
+    /// The program ends with the value, from whatever function, as when it throws.
+    End(u64),
 }
 
 /// Memory, maps and helpers of a running program. Addresses are those of this process.
@@ -80,6 +82,18 @@ pub trait Machine {
     fn function(&mut self, entry: i64) -> Result<u64, TrapReason> {
         let _ = entry;
         Err(TrapReason::Unsupported("a callback"))
+    }
+
+    /// The address of the function or variable of the kernel's with the number in BTF.
+    fn kernel_symbol(&mut self, id: u32, btf_fd: u32) -> Result<u64, TrapReason> {
+        let _ = (id, btf_fd);
+        Err(TrapReason::Unsupported("a kernel variable"))
+    }
+
+    /// An address of an arena as seen from address space `to`, 0 for the program's own.
+    fn cast_address(&mut self, address: u64, to: u16, from: u16) -> Result<u64, TrapReason> {
+        let _ = (address, to, from);
+        Err(TrapReason::Unsupported("addr_space_cast"))
     }
 
     /// Reads a number of the packet in network order, as legacy packet access does; `None` ends

@@ -68,6 +68,39 @@ impl Interpreter {
     }
 }
 
+/// Slots that were read once, to be run many times on machines.
+#[derive(Debug)]
+pub struct Prepared {
+    code: Code,
+}
+
+impl Prepared {
+    /// Reads the slots.
+    ///
+    /// # Errors
+    ///
+    /// Slots that are no program.
+    pub fn new(slots: &[Insn]) -> Result<Self, Trap> {
+        let code = Code::from_slots(slots)?;
+        Ok(Self { code })
+    }
+
+    /// As [`run_on`].
+    ///
+    /// # Errors
+    ///
+    /// What the machine refuses.
+    pub fn run<M: Machine>(
+        &self,
+        machine: &mut M,
+        r1: u64,
+        r2: u64,
+        limit: u64,
+    ) -> Result<u64, Trap> {
+        execute::execute(&self.code, machine, r1, r2, limit)
+    }
+}
+
 /// Runs any slots on a machine, at most `limit` instructions, and gives `r0`.
 ///
 /// # Errors
@@ -80,8 +113,7 @@ pub fn run_on<M: Machine>(
     r2: u64,
     limit: u64,
 ) -> Result<u64, Trap> {
-    let code = Code::from_slots(slots)?;
-    execute::execute(&code, machine, r1, r2, limit)
+    Prepared::new(slots)?.run(machine, r1, r2, limit)
 }
 
 /// Runs any slots on a checked machine, at most `limit` instructions.
