@@ -17,8 +17,10 @@ step() {
 # The end-to-end tests run the commands that a user would run.
 # The verifier's benchmark has no tests and links a peer; the lints see that it builds.
 without=(--exclude bpftime-bench-verifier)
-step "build" cargo build --quiet --workspace "${without[@]}" --bins
-step "tests" bash -c 'set -o pipefail; log=$1; shift; cargo nextest run --workspace "$@" --no-fail-fast 2>&1 | tee "$log"' - "$log" "${without[@]}"
+# With the solver, so that `bpftime verify --smt` is tested; the lints see the command without it.
+with=(--features bpftime-cli/smt)
+step "build" cargo build --quiet --workspace "${without[@]}" "${with[@]}" --bins
+step "tests" bash -c 'set -o pipefail; log=$1; shift; cargo nextest run --workspace "$@" --no-fail-fast 2>&1 | tee "$log"' - "$log" "${without[@]}" "${with[@]}"
 step "documentation tests" cargo test --workspace "${without[@]}" --doc --quiet
 step "formatting" cargo fmt --all --check
 step "lints" cargo clippy --workspace --all-targets --quiet -- -D warnings

@@ -1,14 +1,17 @@
-//! Verdicts as text and as JSON.
+//! Verdicts as text; as JSON in [`json`].
+
+mod json;
 
 use std::fmt;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Reset, Style};
-use bpftime_isa::{AttachType, ProgType, Program, helper};
-use bpftime_verifier::refine::{Answer, Refuted};
+use bpftime_isa::{AttachType, ProgType, Program, Reg};
 use bpftime_verifier::{Facts, Rejection};
 use serde::Serialize;
+
+pub(crate) use json::{print_json, print_json_lines};
 
 use crate::exit::Unwritable;
 
@@ -20,9 +23,6 @@ pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 pub(crate) const DIM: Style = Style::new().dimmed();
 /// Ends a style.
 pub(crate) const RESET: Reset = Reset;
-
-/// Version of the JSON form; raised when a field changes its meaning or goes.
-const JSON_VERSION: u32 = 1;
 
 /// What is said of a file.
 pub(crate) struct FileReport {
@@ -44,7 +44,18 @@ pub(crate) struct ProgramReport {
     pub(crate) measured: Measured,
     /// Slots of an accepted program's instructions that no run executes.
     pub(crate) unreached: Vec<u32>,
+    /// What is known at an accepted program's instructions, if that is asked for.
+    pub(crate) known: Vec<KnownAt>,
     pub(crate) verdict: Verdict,
+}
+
+/// What registers hold whenever an instruction reads them.
+pub(crate) struct KnownAt {
+    pub(crate) slot: u32,
+    /// The instruction as text.
+    pub(crate) instruction: String,
+    /// In the notation of the kernel's log.
+    pub(crate) reads: Vec<(Reg, String)>,
 }
 
 /// Where a program's type is from.
@@ -109,6 +120,9 @@ pub(crate) fn write_text(
                         let slots = ranges(&program.unreached);
                         writeln!(out, "{DIM}  never executed: instructions {slots}{RESET}")?;
                     }
+                    for known in &program.known {
+                        writeln!(out, "  {}", known_text(known))?;
+                    }
                 }
                 Verdict::Rejected(rejection) => {
                     writeln!(out, "{BAD}rejected{RESET} {at}")?;
@@ -140,6 +154,18 @@ fn summary(program: &ProgramReport, facts: &Facts) -> String {
         program.instructions,
         facts.max_stack
     )
+}
+
+/// An instruction and what is known there.
+fn known_text(known: &KnownAt) -> String {
+    let (slot, instruction) = (known.slot, &known.instruction);
+    if known.reads.is_empty() {
+        return format!("{slot:>5}: {instruction}");
+    }
+    let reads = known.reads.iter();
+    let reads = reads.map(|(reg, value)| format!("{reg}={value}"));
+    let reads = reads.collect::<Vec<_>>().join(" ");
+    format!("{slot:>5}: {instruction:<36} {DIM}{reads}{RESET}")
 }
 
 /// Ascending slots, runs of neighbours as `first-last`.
@@ -202,38 +228,6 @@ pub(crate) fn print_rejection(program: &Program, rejection: &Rejection) {
     ));
 }
 
-/// Prints verdicts for programs, to stdout.
-pub(crate) fn print_json(files: &[FileReport]) -> anyhow::Result<()> {
-    let files = files.iter().map(JsonFile::from).collect();
-    print(&JsonReport {
-        version: JSON_VERSION,
-        files,
-    })
-}
-
-/// Prints an object for each program, and for each file without any, on a line of its own.
-pub(crate) fn print_json_lines(files: &[FileReport]) -> anyhow::Result<()> {
-    for file in files {
-        let mut lines = Vec::new();
-        if let Some(error) = &file.error {
-            lines.push(serde_json::to_string(&JsonLine {
-                file: &file.file,
-                error: Some(error),
-                program: None,
-            })?);
-        }
-        for program in &file.programs {
-            lines.push(serde_json::to_string(&JsonLine {
-                file: &file.file,
-                error: None,
-                program: Some(JsonProgram::from(program)),
-            })?);
-        }
-        to_stdout(|out| lines.iter().try_for_each(|line| writeln!(out, "{line}")))?;
-    }
-    Ok(())
-}
-
 /// Prints a value as JSON and a line's end, to stdout.
 pub(crate) fn print(value: &impl Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(value)?;
@@ -255,238 +249,4 @@ pub(crate) fn to_stdout(
 /// nobody to tell.
 pub(crate) fn to_stderr(text: fmt::Arguments<'_>) {
     let _ = anstream::stderr().lock().write_fmt(text);
-}
-
-#[derive(Serialize)]
-struct JsonReport<'a> {
-    version: u32,
-    files: Vec<JsonFile<'a>>,
-}
-
-#[derive(Serialize)]
-struct JsonFile<'a> {
-    file: &'a str,
-    error: Option<&'a str>,
-    programs: Vec<JsonProgram<'a>>,
-}
-
-#[derive(Serialize)]
-struct JsonLine<'a> {
-    file: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a str>,
-    #[serde(flatten)]
-    program: Option<JsonProgram<'a>>,
-}
-
-#[derive(Serialize)]
-struct JsonProgram<'a> {
-    section: &'a str,
-    name: &'a str,
-    #[serde(rename = "type")]
-    prog_type: &'a str,
-    type_from: &'static str,
-    instructions: usize,
-    verdict: &'static str,
-    duration_us: u128,
-    memory_bytes: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    facts: Option<JsonFacts>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rejection: Option<JsonRejection<'a>>,
-}
-
-#[derive(Serialize)]
-struct JsonFacts {
-    /// `null`: no fixed bound.
-    max_executed_instructions: Option<u64>,
-    max_stack_bytes: u32,
-    reached_instructions: usize,
-    /// Of instructions that no run executes.
-    unreached_slots: Vec<u32>,
-    /// Abstract instruction steps of the analysis.
-    steps: u64,
-    peak_states: usize,
-    helpers: Vec<String>,
-    needs_cpu: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    refinement: Option<JsonRefinement>,
-}
-
-/// What the verdict needed a solver for.
-#[derive(Serialize)]
-struct JsonRefinement {
-    solver: String,
-    proved: Vec<JsonProved>,
-}
-
-#[derive(Serialize)]
-struct JsonProved {
-    slot: u32,
-    fact: String,
-}
-
-/// What a solver said.
-#[derive(Serialize)]
-struct JsonRefuted<'a> {
-    solver: &'a str,
-    fact: &'a str,
-    /// `refuted` or `unknown`.
-    answer: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    why: Option<&'a str>,
-    /// A run in which the fact does not hold: what the program is given, in order.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    inputs: Vec<JsonInput>,
-}
-
-#[derive(Serialize)]
-struct JsonInput {
-    slot: u32,
-    origin: String,
-    value: u64,
-}
-
-#[derive(Serialize)]
-struct JsonRejection<'a> {
-    code: &'static str,
-    title: &'static str,
-    slot: u32,
-    instruction: &'a str,
-    source: Option<JsonSource<'a>>,
-    needed: &'a str,
-    known: &'a str,
-    calls: &'a [u32],
-    state: &'a str,
-    errno: &'static str,
-    kernel_log: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    refuted: Option<JsonRefuted<'a>>,
-}
-
-#[derive(Serialize)]
-struct JsonSource<'a> {
-    file: &'a str,
-    line: u32,
-    column: u32,
-    text: &'a str,
-}
-
-impl<'a> From<&'a FileReport> for JsonFile<'a> {
-    fn from(file: &'a FileReport) -> Self {
-        Self {
-            file: &file.file,
-            error: file.error.as_deref(),
-            programs: file.programs.iter().map(JsonProgram::from).collect(),
-        }
-    }
-}
-
-impl<'a> From<&'a ProgramReport> for JsonProgram<'a> {
-    fn from(program: &'a ProgramReport) -> Self {
-        let mut json = Self {
-            section: &program.section,
-            name: &program.name,
-            prog_type: program.prog_type.name(),
-            type_from: program.type_from.as_str(),
-            instructions: program.instructions,
-            verdict: "accepted",
-            duration_us: program.measured.time.as_micros(),
-            memory_bytes: program.measured.memory,
-            error: None,
-            facts: None,
-            rejection: None,
-        };
-        match &program.verdict {
-            Verdict::Accepted(facts) => json.facts = Some(JsonFacts::new(program, facts)),
-            Verdict::Rejected(rejection) => {
-                json.verdict = "rejected";
-                json.rejection = Some(JsonRejection::from(rejection.as_ref()));
-            }
-            Verdict::Unreadable(why) => {
-                json.verdict = "unreadable";
-                json.error = Some(why);
-            }
-        }
-        json
-    }
-}
-
-impl JsonFacts {
-    fn new(program: &ProgramReport, facts: &Facts) -> Self {
-        let name = |number: &u32| match helper::proto(*number) {
-            Some(proto) => format!("bpf_{}", proto.name),
-            None => number.to_string(),
-        };
-        Self {
-            max_executed_instructions: facts.max_insns,
-            max_stack_bytes: facts.max_stack,
-            reached_instructions: facts.reached_count(),
-            unreached_slots: program.unreached.clone(),
-            steps: facts.cost.steps,
-            peak_states: facts.cost.peak_states,
-            helpers: facts.helpers.iter().map(name).collect(),
-            needs_cpu: facts.needs_cpu,
-            refinement: facts.refinement.as_ref().map(|refinement| {
-                let proved = refinement.proved.iter().map(|(slot, fact)| JsonProved {
-                    slot: *slot,
-                    fact: fact.clone(),
-                });
-                JsonRefinement {
-                    solver: refinement.solver.clone(),
-                    proved: proved.collect(),
-                }
-            }),
-        }
-    }
-}
-
-impl<'a> From<&'a Rejection> for JsonRejection<'a> {
-    fn from(rejection: &'a Rejection) -> Self {
-        Self {
-            code: rejection.code.as_str(),
-            title: rejection.code.title(),
-            slot: rejection.slot,
-            instruction: &rejection.instruction,
-            source: rejection.source.as_ref().map(|line| JsonSource {
-                file: &line.file,
-                line: line.line,
-                column: line.column,
-                text: &line.text,
-            }),
-            needed: &rejection.needed,
-            known: &rejection.known,
-            calls: &rejection.calls,
-            state: &rejection.state,
-            errno: rejection.errno().name(),
-            kernel_log: rejection.kernel_log(),
-            refuted: rejection.refuted.as_ref().map(JsonRefuted::from),
-        }
-    }
-}
-
-impl<'a> From<&'a Refuted> for JsonRefuted<'a> {
-    fn from(refuted: &'a Refuted) -> Self {
-        let (answer, why, witness) = match &refuted.answer {
-            Answer::Refuted(witness) => ("refuted", None, Some(witness)),
-            Answer::Unknown(why) => ("unknown", Some(why.as_str()), None),
-            Answer::Proved => ("proved", None, None),
-        };
-        let inputs = witness.iter().flat_map(|witness| &witness.inputs);
-        Self {
-            solver: &refuted.solver,
-            fact: &refuted.fact,
-            answer,
-            why,
-            inputs: inputs
-                .map(|input| JsonInput {
-                    slot: input.slot,
-                    origin: input.origin.to_string(),
-                    value: input.value,
-                })
-                .collect(),
-        }
-    }
 }

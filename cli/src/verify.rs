@@ -51,6 +51,10 @@ pub(crate) struct Args {
     /// Print the log that the kernel's verifier would end with, too.
     #[arg(long)]
     log: bool,
+    /// Print for each instruction what the registers that it reads are known to hold, and with json
+    /// what is returned. Of programs with more than 65536 instructions nothing is.
+    #[arg(long)]
+    facts: bool,
     /// Ask z3 where a check fails: what it proves is assumed, and what it refutes has an example. The
     /// verdict says so. Needs a bpftime that was built with the feature `smt`.
     #[arg(long)]
@@ -95,6 +99,7 @@ const AFTER_HELP: &str = "\
 Examples:
   bpftime verify build/*.bpf.o
   bpftime verify prog.bpf.o --program drop_packets --log
+  bpftime verify --facts prog.bpf.o                 what is known at each instruction
   bpftime verify filter.o --type socket-filter      a section name that tells no type
   bpftime verify --json *.o | jq '.files[].programs[] | select(.verdict != \"accepted\")'
   bpftime verify build/ --format csv > verdicts.csv every object below, as veristat has it
@@ -119,6 +124,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         None if args.vectors.is_empty() => Format::Text,
         None => Format::Jsonl,
     };
+    options.record_operands = args.facts;
     let environment = args.selection.environment()?;
     let types = TargetTypes(environment.clone());
     if args.target == Target::Linux {

@@ -4,6 +4,8 @@
 //! registers that the instruction reads. Sound for the reason that the analysis is: every run
 //! passes the instruction in a state that some recorded one covers.
 
+use std::fmt;
+
 use bpftime_isa::Reg;
 
 use crate::domain::state::State;
@@ -69,6 +71,23 @@ impl Known {
     }
 }
 
+/// As the kernel's log has it.
+impl fmt::Display for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut value = Value::unknown();
+        value.kind = self.kind;
+        value.nullable = self.nullable && self.kind != Kind::Any;
+        let offset = self.number.as_constant();
+        match offset.and_then(|offset| i32::try_from(offset as i64).ok()) {
+            Some(offset) if !value.is_scalar() => {
+                (value.delta, value.number) = (offset, Number::constant(0));
+            }
+            _ => value.number = self.number,
+        }
+        value.fmt(f)
+    }
+}
+
 /// By instruction and register, what is known when the instruction reads the register.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Operands {
@@ -84,6 +103,11 @@ impl Operands {
             first: vec![0; if recorded { instructions } else { 0 }],
             all: Vec::new(),
         }
+    }
+
+    /// Whether nothing is recorded.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
     }
 
     /// Adds what a state has in the registers that the instruction reads.

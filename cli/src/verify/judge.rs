@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use bpftime_isa::{ProgType, section};
+use bpftime_isa::{ProgType, Reg, section};
 use bpftime_loader::{Environment, UnverifiedProgram};
 use bpftime_verifier::VerifiedProgram;
 
 use super::refine::Judge;
 use super::walk::Found;
 use crate::MEMORY;
-use crate::report::{FileReport, Measured, ProgramReport, TypeFrom, Verdict};
+use crate::report::{FileReport, KnownAt, Measured, ProgramReport, TypeFrom, Verdict};
 use crate::source::{self, Selection};
 
 /// Judges all programs of a file that are meant.
@@ -47,6 +47,7 @@ pub(super) fn file(
             instructions: 0,
             measured: Measured::default(),
             unreached: Vec::new(),
+            known: Vec::new(),
             verdict: Verdict::Unreadable(program.error.to_string()),
         });
     report.programs.extend(refused);
@@ -72,6 +73,26 @@ fn unreached(verified: &VerifiedProgram) -> Vec<u32> {
         .zip(&verified.facts().reached)
         .filter(|(_, reached)| !**reached)
         .flat_map(|(decoded, _)| decoded.slot..decoded.slot + decoded.insn.slots() as u32)
+        .collect()
+}
+
+/// What is known at each instruction; nothing if it was not recorded.
+fn known(verified: &VerifiedProgram) -> Vec<KnownAt> {
+    let operands = &verified.facts().operands;
+    if operands.is_empty() {
+        return Vec::new();
+    }
+    let reached = verified.instructions().iter().enumerate();
+    let reached = reached.filter(|(index, _)| verified.facts().reached.get(*index) == Some(&true));
+    reached
+        .map(|(index, decoded)| KnownAt {
+            slot: decoded.slot,
+            instruction: decoded.insn.to_string(),
+            reads: Reg::ALL
+                .into_iter()
+                .filter_map(|reg| Some((reg, operands.get(index, reg)?.to_string())))
+                .collect(),
+        })
         .collect()
 }
 
@@ -101,6 +122,7 @@ fn judge(
         instructions: program.insns.len(),
         measured: Measured::default(),
         unreached: Vec::new(),
+        known: Vec::new(),
         verdict: Verdict::Unreadable(
             "the section's name tells no program type; give --type".to_owned(),
         ),
@@ -119,6 +141,7 @@ fn judge(
     report.verdict = match judged {
         Ok(verified) => {
             report.unreached = unreached(&verified);
+            report.known = known(&verified);
             Verdict::Accepted(Box::new(verified.facts().clone()))
         }
         Err(rejection) => Verdict::Rejected(rejection),

@@ -1,6 +1,7 @@
 //! Refinement with z3, against runs: what it refutes can be seen to go wrong, and what it proves
 //! does not.
 
+mod command;
 mod random;
 mod replay;
 
