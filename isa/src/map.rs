@@ -31,6 +31,24 @@ pub struct MapDef {
     pub fields: Vec<MapField>,
 }
 
+impl MapDef {
+    /// A map without a name, flags, contents that are known, or parts that belong to the kernel.
+    pub fn new(map_type: MapType, key_size: u32, value_size: u32, max_entries: u32) -> Self {
+        Self {
+            name: String::new(),
+            map_type,
+            key_size,
+            value_size,
+            max_entries,
+            flags: 0,
+            inner: None,
+            initial: None,
+            frozen: false,
+            fields: Vec::new(),
+        }
+    }
+}
+
 /// A part of a map's value that belongs to the kernel.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[doc(alias = "btf_field")]

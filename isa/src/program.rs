@@ -102,6 +102,24 @@ pub struct LineInfo {
 }
 
 impl Program {
+    /// A program of nothing but instructions: without a name, a licence or maps.
+    pub fn new(prog_type: ProgType, insns: Vec<Insn>) -> Self {
+        Self {
+            name: String::new(),
+            section: String::new(),
+            prog_type,
+            attach_type: None,
+            hook: Hook::default(),
+            license: String::new(),
+            insns,
+            maps: Vec::new(),
+            subprograms: Vec::new(),
+            lines: Vec::new(),
+            objects: Arc::default(),
+            on_throw: OnThrow::Ends,
+        }
+    }
+
     /// The source line of a slot.
     pub fn line_of(&self, slot: u32) -> Option<&LineInfo> {
         let after = self.lines.partition_point(|line| line.insn <= slot);

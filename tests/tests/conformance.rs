@@ -179,17 +179,8 @@ fn input(vector: &Vector) -> Input {
 fn program(vector: &Vector) -> Program {
     Program {
         name: vector.name.clone(),
-        section: String::new(),
-        prog_type: ProgType::Memory,
-        attach_type: None,
-        hook: bpftime_isa::Hook::default(),
         license: "GPL".to_owned(),
-        insns: vector.insns.clone(),
-        maps: Vec::new(),
-        subprograms: Vec::new(),
-        lines: Vec::new(),
-        objects: [].into(),
-        on_throw: bpftime_isa::OnThrow::Ends,
+        ..Program::new(ProgType::Memory, vector.insns.clone())
     }
 }
 

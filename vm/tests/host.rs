@@ -11,32 +11,19 @@ use bpftime_vm::{Executable, HostEnvironment, Input, InputError, RunError, TrapR
 fn program(prog_type: ProgType, text: &str, maps: Vec<MapDef>) -> Program {
     Program {
         name: "test".to_owned(),
-        section: String::new(),
-        prog_type,
-        attach_type: None,
-        hook: bpftime_isa::Hook::default(),
         license: "GPL".to_owned(),
-        insns: asm::parse(text).unwrap_or_else(|error| panic!("{error}")),
         maps,
-        subprograms: Vec::new(),
-        lines: Vec::new(),
-        objects: [].into(),
-        on_throw: bpftime_isa::OnThrow::Ends,
+        ..Program::new(
+            prog_type,
+            asm::parse(text).unwrap_or_else(|error| panic!("{error}")),
+        )
     }
 }
 
 fn map(map_type: MapType, key_size: u32, value_size: u32, max_entries: u32) -> MapDef {
     MapDef {
         name: "map".to_owned(),
-        map_type,
-        key_size,
-        value_size,
-        max_entries,
-        flags: 0,
-        inner: None,
-        initial: None,
-        frozen: false,
-        fields: Vec::new(),
+        ..MapDef::new(map_type, key_size, value_size, max_entries)
     }
 }
 

@@ -69,16 +69,9 @@ impl Family {
         Ok(Program {
             name: self.name.to_owned(),
             section: "xdp".to_owned(),
-            prog_type: ProgType::Xdp,
-            attach_type: None,
-            hook: bpftime_isa::Hook::default(),
             license: "GPL".to_owned(),
-            insns: asm::parse(&text)?,
             maps: (0..maps).map(array).collect(),
-            subprograms: Vec::new(),
-            lines: Vec::new(),
-            objects: [].into(),
-            on_throw: bpftime_isa::OnThrow::Ends,
+            ..Program::new(ProgType::Xdp, asm::parse(&text)?)
         })
     }
 }
@@ -146,14 +139,6 @@ fn calls(n: usize) -> (String, usize) {
 fn array(number: usize) -> MapDef {
     MapDef {
         name: format!("m{number}"),
-        map_type: MapType::Array,
-        key_size: 4,
-        value_size: 8,
-        max_entries: 1,
-        flags: 0,
-        inner: None,
-        initial: None,
-        frozen: false,
-        fields: Vec::new(),
+        ..MapDef::new(MapType::Array, 4, 8, 1)
     }
 }

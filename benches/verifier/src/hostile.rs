@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use bpftime_isa::{Hook, MapDef, MapField, MapFieldKind, MapType, OnThrow, ProgType, Program, asm};
+use bpftime_isa::{MapDef, MapField, MapFieldKind, MapType, ProgType, Program, asm};
 use bpftime_verifier::{Options, verify};
 use clap::Parser;
 use serde::Serialize;
@@ -239,19 +239,12 @@ fn programs() -> Vec<(&'static str, String)> {
 fn map() -> MapDef {
     MapDef {
         name: "timers".into(),
-        map_type: MapType::Array,
-        key_size: 4,
-        value_size: 40,
-        max_entries: 4,
-        flags: 0,
-        inner: None,
-        initial: None,
-        frozen: false,
         fields: vec![MapField {
             offset: 8,
             size: 16,
             kind: MapFieldKind::Timer,
         }],
+        ..MapDef::new(MapType::Array, 4, 40, 4)
     }
 }
 
@@ -259,16 +252,9 @@ fn judge(name: &'static str, text: &str, rounds: usize) -> Result<Row> {
     let program = Program {
         name: "hostile".into(),
         section: "xdp".into(),
-        prog_type: ProgType::Xdp,
-        attach_type: None,
-        hook: Hook::default(),
         license: "GPL".into(),
-        insns: asm::parse(text)?,
         maps: vec![map()],
-        subprograms: Vec::new(),
-        lines: Vec::new(),
-        objects: [].into(),
-        on_throw: OnThrow::Ends,
+        ..Program::new(ProgType::Xdp, asm::parse(text)?)
     };
     let options = Options::linux();
     let (verdict, micros, bytes) = measure(rounds, || verify(program.clone(), &options));

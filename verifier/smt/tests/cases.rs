@@ -11,32 +11,16 @@ use bpftime_verifier::{Options, verify, verify_refined};
 fn map(map_type: MapType, key_size: u32, value_size: u32, max_entries: u32) -> MapDef {
     MapDef {
         name: map_type.name().into(),
-        map_type,
-        key_size,
-        value_size,
-        max_entries,
-        flags: 0,
-        inner: None,
-        initial: None,
-        frozen: false,
-        fields: Vec::new(),
+        ..MapDef::new(map_type, key_size, value_size, max_entries)
     }
 }
 
 fn program(text: &str) -> Program {
     Program {
         name: "test".into(),
-        section: String::new(),
-        prog_type: ProgType::Xdp,
-        attach_type: None,
-        hook: bpftime_isa::Hook::default(),
         license: "GPL".into(),
-        insns: asm::parse(text).expect("a program"),
         maps: vec![map(MapType::Array, 4, 48, 1), map(MapType::Hash, 8, 8, 16)],
-        subprograms: Vec::new(),
-        lines: Vec::new(),
-        objects: [].into(),
-        on_throw: bpftime_isa::OnThrow::Ends,
+        ..Program::new(ProgType::Xdp, asm::parse(text).expect("a program"))
     }
 }
 

@@ -2,35 +2,22 @@
 
 use std::fmt::Write as _;
 
-use bpftime_isa::{Hook, MapDef, MapType, ProgType, Program, asm};
+use bpftime_isa::{MapDef, MapType, ProgType, Program, asm};
 use bpftime_smt::{Answer, Z3Refiner};
 use bpftime_verifier::{Options, Rejection, VerifiedProgram, verify, verify_refined};
 
 fn program(text: &str) -> Program {
     Program {
         name: "test".into(),
-        section: String::new(),
-        prog_type: ProgType::Xdp,
-        attach_type: None,
-        hook: Hook::default(),
         license: "GPL".into(),
-        insns: asm::parse(text).unwrap_or_else(|error| panic!("{error}: {text}")),
         maps: vec![MapDef {
             name: "map".into(),
-            map_type: MapType::Array,
-            key_size: 4,
-            value_size: 48,
-            max_entries: 1,
-            flags: 0,
-            inner: None,
-            initial: None,
-            frozen: false,
-            fields: Vec::new(),
+            ..MapDef::new(MapType::Array, 4, 48, 1)
         }],
-        subprograms: Vec::new(),
-        lines: Vec::new(),
-        objects: [].into(),
-        on_throw: bpftime_isa::OnThrow::Ends,
+        ..Program::new(
+            ProgType::Xdp,
+            asm::parse(text).unwrap_or_else(|error| panic!("{error}: {text}")),
+        )
     }
 }
 

@@ -264,17 +264,7 @@ fn a_trap_names_the_slot_and_the_access() {
 
 fn program_without_maps() -> Program {
     Program {
-        name: String::new(),
-        section: String::new(),
-        prog_type: ProgType::Memory,
-        attach_type: None,
-        hook: bpftime_isa::Hook::default(),
         license: "GPL".to_owned(),
-        insns: Vec::new(),
-        maps: Vec::new(),
-        subprograms: Vec::new(),
-        lines: Vec::new(),
-        objects: [].into(),
-        on_throw: bpftime_isa::OnThrow::Ends,
+        ..Program::new(ProgType::Memory, Vec::new())
     }
 }

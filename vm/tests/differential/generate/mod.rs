@@ -254,27 +254,11 @@ pub(crate) fn packet_program() -> impl Strategy<Value = Program> {
 fn program(prog_type: ProgType, instructions: &[Instruction]) -> Program {
     Program {
         name: "random".to_owned(),
-        section: String::new(),
-        prog_type,
-        attach_type: None,
-        hook: bpftime_isa::Hook::default(),
         license: "GPL".to_owned(),
-        insns: encode(instructions),
         maps: vec![MapDef {
             name: "values".to_owned(),
-            map_type: MapType::Array,
-            key_size: 4,
-            value_size: VALUE_LEN,
-            max_entries: ENTRIES,
-            flags: 0,
-            inner: None,
-            initial: None,
-            frozen: false,
-            fields: Vec::new(),
+            ..MapDef::new(MapType::Array, 4, VALUE_LEN, ENTRIES)
         }],
-        subprograms: Vec::new(),
-        lines: Vec::new(),
-        objects: [].into(),
-        on_throw: bpftime_isa::OnThrow::Ends,
+        ..Program::new(prog_type, encode(instructions))
     }
 }
