@@ -106,7 +106,7 @@ impl Unwinders {
     /// Looks at the files that are mapped and were not looked at. That takes long, so it is better
     /// done before the process is stopped.
     pub fn look(&mut self, maps: &Maps) {
-        for mapping in code_files(maps) {
+        for mapping in maps.code_of_files() {
             self.files
                 .entry((mapping.device, mapping.inode))
                 .or_insert_with(|| Loaded::look(maps, mapping));
@@ -133,12 +133,6 @@ impl Unwinders {
         asked.sort_by_key(|asked| asked.address);
         asked
     }
-}
-
-/// Mappings of code that come from files other than ours.
-fn code_files(maps: &Maps) -> impl Iterator<Item = &Mapping> {
-    maps.iter()
-        .filter(|m| m.execute && !m.shared && m.is_file() && m.memfd_name().is_none())
 }
 
 impl Injection {
@@ -301,7 +295,7 @@ impl Injection {
         };
         let finder = guarded(None, Question::FindObject);
         let mut known = false;
-        for mapping in code_files(&maps) {
+        for mapping in maps.code_of_files() {
             let key = (mapping.device, mapping.inode);
             let Some(loaded) = unwinders.files.get(&key) else {
                 continue;

@@ -153,6 +153,13 @@ impl Maps {
         self.mappings.iter()
     }
 
+    /// Mappings of code that come from files other than ours.
+    pub fn code_of_files(&self) -> impl Iterator<Item = &Mapping> {
+        self.mappings
+            .iter()
+            .filter(|m| m.execute && !m.shared && m.is_file() && m.memfd_name().is_none())
+    }
+
     /// The mapping that `address` lies in.
     pub fn at(&self, address: u64) -> Option<&Mapping> {
         let index = self.mappings.partition_point(|m| m.end <= address);

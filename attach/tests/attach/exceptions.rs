@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use bpftime_attach::inject::{Image, Module, When};
-use bpftime_attach::{Error, Stopped, Target, detach};
+use bpftime_attach::inject::{Image, Module};
+use bpftime_attach::{Error, Target, detach};
 
 use crate::hooking::{Counters, Hooking};
 use crate::support::{self, Victim};
@@ -87,13 +87,8 @@ impl Probed {
     fn link(&mut self, function: &'static str) -> Result<(), Error> {
         let counters = Counters::new();
         let mut stopped = self.target.stop().expect("stopped");
-        on_return(
-            &mut self.hooking,
-            &mut stopped,
-            &self.module,
-            function,
-            &counters,
-        )?;
+        self.hooking
+            .on_return(&mut stopped, &self.module, function, &counters)?;
         self.counters.push((function, counters));
         Ok(())
     }
@@ -107,17 +102,6 @@ impl Probed {
         assert!(detach(&self.target).expect("detached").was_attached);
         self.victim.must_be_right();
     }
-}
-
-fn on_return(
-    hooking: &mut Hooking,
-    stopped: &mut Stopped<'_>,
-    module: &Module,
-    function: &str,
-    counters: &Counters,
-) -> Result<(), Error> {
-    let link = hooking.link(stopped, module, function, When::Return, counters);
-    link.map(drop)
 }
 
 #[test]
@@ -169,7 +153,9 @@ fn exceptions_pass_in_threads_and_through_libc() {
     let sorts = Counters::new();
     let mut stopped = probed.target.stop().expect("stopped");
     let hooking = &mut probed.hooking;
-    on_return(hooking, &mut stopped, &libc, "qsort", &sorts).expect("qsort");
+    hooking
+        .on_return(&mut stopped, &libc, "qsort", &sorts)
+        .expect("qsort");
     drop(stopped);
     probed.victim.order("threads 1000");
     probed.victim.order("sort 100");
@@ -349,7 +335,9 @@ fn cancelled_threads_of_c_programs_clean_up() {
             let mut stopped = probed.target.stop().expect("stopped");
             let counters = Counters::new();
             let hooking = &mut probed.hooking;
-            on_return(hooking, &mut stopped, &libc, "read", &counters).expect("read");
+            hooking
+                .on_return(&mut stopped, &libc, "read", &counters)
+                .expect("read");
         }
         probed.victim.order("cancel 100");
         assert_eq!(probed.returns(), [0, 0, 0], "{compiler} {flags:?}");

@@ -97,7 +97,19 @@ impl Hooking {
         self.link_at(stopped, module, offset, when, counters)
     }
 
-    /// The same for a function without a name.
+    /// Probes the function's returns.
+    pub(crate) fn on_return(
+        &mut self,
+        stopped: &mut Stopped<'_>,
+        module: &Module,
+        function: &str,
+        counters: &Counters,
+    ) -> Result<()> {
+        let link = self.link(stopped, module, function, When::Return, counters);
+        link.map(drop)
+    }
+
+    /// As [`Self::link`], for a function without a name.
     pub(crate) fn link_at(
         &mut self,
         stopped: &mut Stopped<'_>,

@@ -2,23 +2,11 @@
 //! point that stands for the function's own return address.
 
 use bpftime_attach::inject::{Image, Module, When};
-use bpftime_attach::{Error, Stopped, Target, detach};
+use bpftime_attach::{Error, Target, detach};
 
 use crate::exceptions::compile_by;
 use crate::hooking::{Counters, Hooking};
 use crate::support::{self, Victim};
-
-/// Links the counting program to the return of a function.
-fn on_return(
-    hooking: &mut Hooking,
-    stopped: &mut Stopped<'_>,
-    module: &Module,
-    function: &str,
-    counters: &Counters,
-) -> Result<(), Error> {
-    let link = hooking.link(stopped, module, function, When::Return, counters);
-    link.map(drop)
-}
 
 #[test]
 fn functions_of_go_programs_are_probed_at_entry_only() {
@@ -49,7 +37,7 @@ fn functions_of_go_programs_are_probed_at_entry_only() {
         hooking
             .link(&mut stopped, &module, "probed", When::Entry, &entries)
             .expect("entry");
-        let linked = on_return(&mut hooking, &mut stopped, &module, "probed", &returns);
+        let linked = hooking.on_return(&mut stopped, &module, "probed", &returns);
         match linked {
             Err(error) => {
                 assert!(go, "{section}: {error}");
@@ -91,7 +79,7 @@ fn mangled_names_are_a_sign_of_exceptions() {
         let counters = Counters::new();
         let mut stopped = target.stop().expect("stopped");
         let mut hooking = Hooking::attach(&mut stopped, &image).expect("attached");
-        match on_return(&mut hooking, &mut stopped, &module, name, &counters) {
+        match hooking.on_return(&mut stopped, &module, name, &counters) {
             Err(error) => {
                 assert!(mangled, "{error}");
                 assert!(matches!(error, Error::MayUnwind { .. }), "{error}");
@@ -173,7 +161,7 @@ fn other_unwinders_are_not_told() {
     let counters = Counters::new();
     let mut stopped = target.stop().expect("stopped");
     let mut hooking = Hooking::attach(&mut stopped, &image).expect("attached");
-    let error = on_return(&mut hooking, &mut stopped, &module, "between", &counters);
+    let error = hooking.on_return(&mut stopped, &module, "between", &counters);
     let error = error.expect_err("refused");
     assert!(error.to_string().contains("libunwind"), "{error}");
     drop(stopped);

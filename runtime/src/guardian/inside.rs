@@ -424,9 +424,7 @@ impl Inside {
 
 /// Device and inode of the files of which code is loaded.
 fn files(maps: &Maps) -> BTreeSet<(u64, u64)> {
-    let code = maps.iter().filter(|mapping| mapping.execute);
-    let files = code.filter(|mapping| mapping.is_file() && mapping.memfd_name().is_none());
-    files
+    maps.code_of_files()
         .map(|mapping| (mapping.device, mapping.inode))
         .collect()
 }
