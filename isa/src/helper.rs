@@ -89,6 +89,9 @@ pub enum ArgType {
     Struct(&'static str),
     /// As [`Self::Struct`], or null.
     StructOrNull(&'static str),
+    /// A variable of the kernel's, or an object of the program's, of which each CPU has its own.
+    #[doc(alias = "ARG_PTR_TO_PERCPU_BTF_ID")]
+    PerCpu,
     /// Room for a dynptr on the stack, which the helper makes.
     #[doc(alias = "ARG_PTR_TO_DYNPTR")]
     NewDynptr(DynptrKind),
@@ -135,6 +138,9 @@ pub enum RetType {
     Struct(&'static str),
     /// As [`Self::Struct`], or null.
     StructOrNull(&'static str),
+    /// One CPU's own of what is in the first argument; whether it may be null.
+    #[doc(alias = "RET_PTR_TO_MEM_OR_BTF_ID")]
+    OfCpu(bool),
     /// A kind of result that this version does not know; calls are rejected.
     Unsupported(&'static str),
 }

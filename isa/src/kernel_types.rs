@@ -32,6 +32,10 @@ pub enum KernelSymbol {
     Memory(u32),
     /// A variable that is the structure with the number.
     Structure(u32),
+    /// A variable of so many bytes, of which each CPU has its own.
+    PerCpuMemory(u32),
+    /// A variable that is the structure with the number, of which each CPU has its own.
+    PerCpuStructure(u32),
 }
 
 /// The structures of a kernel. Reads through pointers to them that fault give 0, so that a structure which
@@ -55,8 +59,13 @@ pub trait KernelTypes: fmt::Debug + Send + Sync {
         None
     }
 
-    /// What the function or variable with the number is. `None` for variables of each CPU's own, and if
-    /// it is neither.
+    /// Whether the number is that of a structure or union.
+    fn is_composite(&self, type_id: u32) -> bool {
+        let name = self.name(type_id);
+        name.is_some_and(|name| self.contains(type_id, 0, &name))
+    }
+
+    /// What the function or variable with the number is. `None` if it is neither.
     fn symbol(&self, id: u32) -> Option<KernelSymbol> {
         let _ = id;
         None

@@ -128,6 +128,16 @@ pub enum KfuncArg {
     Arena,
     /// The stack slot of 8 bytes in which it is kept whether interrupts were enabled.
     IrqFlag,
+    /// A lock that gives up where it would wait for ever, in a map's value or an object.
+    #[doc(alias = "bpf_res_spin_lock")]
+    ResLock,
+    /// A work queue in a map's value.
+    #[doc(alias = "bpf_wq")]
+    Workqueue,
+    /// The map that the work queue is in.
+    WorkqueueMap,
+    /// A function of the program's that the work queue calls later.
+    Work,
     /// A map, or a `bpf_map` that is valid as long as the program runs.
     Map,
     /// Memory that is read, whose size is the next argument.
@@ -136,6 +146,12 @@ pub enum KfuncArg {
     MemWrite,
     /// Memory of so many bytes that is written.
     FixedMemWrite(u32),
+    /// As [`Self::MemRead`], or null where the size is 0.
+    MemReadOrNull,
+    /// As [`Self::MemWrite`], or null where the size is 0.
+    MemWriteOrNull,
+    /// Memory of so many bytes that is read.
+    FixedMemRead(u32),
     /// Size of the memory before.
     Size,
     /// A dynptr that was made, or null.
@@ -154,6 +170,8 @@ pub enum KfuncArg {
     LocalType,
     /// An object of a structure of the program's, owned, which is given away.
     Object,
+    /// Of objects of which each CPU has its own, owned, which are given away.
+    PerCpuObject,
     /// An object of a structure of the program's that counts its owners.
     Refcounted,
     /// The head of a list, whose lock is held.
@@ -185,6 +203,8 @@ pub enum KfuncRet {
     AcquiredOrNull(&'static str),
     /// An object of the structure in the first argument, to be given back, or null.
     Object,
+    /// As [`Self::Object`], one for each CPU.
+    PerCpuObject,
     /// The object of the first argument, owned once more; null perhaps, if it was not owned.
     Again,
     /// A node out of the list or tree in the first argument, whose object is to be given back, or
@@ -228,6 +248,11 @@ pub enum KfuncEffect {
     IrqSave,
     /// Enables interrupts again, if they were.
     IrqRestore,
+    /// Takes the lock in the first argument, and returns 0, or returns an error; interrupts are disabled
+    /// while it is held if there is a flag.
+    Lock,
+    /// Releases the lock in the first argument, which was taken last.
+    Unlock,
     /// Makes the dynptr in the last argument.
     Dynptr(DynptrKind),
     /// Makes the dynptr in the last argument, which is about what that in the first is about.

@@ -108,6 +108,13 @@ pub enum MapFieldKind {
     Refcount,
 }
 
+impl MapFieldKind {
+    /// Whether it is a spin lock of one kind or the other.
+    pub fn is_lock(&self) -> bool {
+        matches!(self, Self::SpinLock | Self::ResSpinLock)
+    }
+}
+
 /// What a list or a tree holds: structures of the program's own, by a node in each.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[doc(alias = "btf_field_graph_root")]
@@ -130,4 +137,6 @@ pub struct LocalStruct {
     pub size: u32,
     /// Parts that belong to the kernel, as in [`MapDef::fields`].
     pub fields: Vec<MapField>,
+    /// It is made of numbers only, so that each CPU may have one of its own (`bpf_percpu_obj_new`).
+    pub numbers: bool,
 }

@@ -101,7 +101,13 @@ pub(crate) fn resolve(
 }
 
 /// Kernel functions that make objects of the program's own structures, or work on them.
-const OBJECT_FUNCTIONS: [&str; 4] = ["bpf_obj_", "bpf_refcount_", "bpf_list_", "bpf_rbtree_"];
+const OBJECT_FUNCTIONS: [&str; 5] = [
+    "bpf_obj_",
+    "bpf_percpu_obj_",
+    "bpf_refcount_",
+    "bpf_list_",
+    "bpf_rbtree_",
+];
 
 /// Whether the object calls one of them.
 pub(crate) fn makes_objects(elf: &Elf<'_>, externs: &HashMap<usize, Extern>) -> bool {

@@ -61,10 +61,36 @@ pub(crate) fn local_structs(btf: &Btf) -> Arc<[LocalStruct]> {
                 type_id: ty.id,
                 name: btf.name(&ty).ok()?.to_owned(),
                 size: ty.size_or_type,
+                numbers: fields.found.is_empty() && is_numbers(btf, ty.id, NUMBERS_DEPTH),
                 fields: fields.found,
             })
         })
         .collect()
+}
+
+/// Structures within each other that the kernel looks into.
+const NUMBERS_DEPTH: u32 = 3;
+
+/// Whether the structure is made of numbers only.
+#[doc(alias = "__btf_type_is_scalar_struct")]
+fn is_numbers(btf: &Btf, structure: u32, depth: u32) -> bool {
+    let Ok(ty) = btf.resolve(structure) else {
+        return false;
+    };
+    let number = |id: u32| {
+        let of = btf.resolve(id).ok()?;
+        Some(match of.kind {
+            Kind::Int | Kind::Enum | Kind::Enum64 => true,
+            Kind::Struct if depth > 1 => is_numbers(btf, of.id, depth - 1),
+            Kind::Array if of.array().len > 0 => {
+                let element = btf.resolve(of.array().element).ok()?;
+                matches!(element.kind, Kind::Int | Kind::Enum | Kind::Enum64)
+            }
+            _ => false,
+        })
+    };
+    let mut members = ty.members();
+    ty.kind == Kind::Struct && members.all(|member| number(member.ty) == Some(true))
 }
 
 /// The parts of a value of a type.

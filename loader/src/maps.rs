@@ -15,6 +15,8 @@ use crate::{LoadError, limits};
 const MAX_FIELDS: u16 = 64;
 /// Bytes of a page; ring buffers are whole pages.
 const PAGE: u32 = 4096;
+/// Global variables in an arena (`__arena`), which is address space 1.
+const ARENA_SECTION: &str = ".addr_space.1";
 /// Bytes of a map's name that the kernel keeps, its zero byte included.
 #[doc(alias = "BPF_OBJ_NAME_LEN")]
 const NAME_LEN: usize = 16;
@@ -64,7 +66,33 @@ impl Maps {
             let map = maps.add(def)?;
             maps.data.insert(index, map);
         }
+        if let Some((index, section)) = elf.section(ARENA_SECTION).filter(|(_, s)| s.size > 0) {
+            let map = maps.arena_for(section)?;
+            maps.data.insert(index, map);
+        }
         Ok(maps)
+    }
+
+    /// The arena that global variables in it are in. An object has one at most.
+    fn arena_for(&self, section: &Section<'_>) -> Result<usize, LoadError> {
+        let mut maps = self.defs.iter().enumerate();
+        let Some((map, arena)) = maps.find(|(_, def)| def.map_type == MapType::Arena) else {
+            return Err(LoadError::section(
+                section.name,
+                "variables in an arena, but no map of type `BPF_MAP_TYPE_ARENA`",
+            ));
+        };
+        let size = u64::from(arena.max_entries) * u64::from(PAGE);
+        if section.size > size {
+            return Err(LoadError::section(
+                section.name,
+                format!(
+                    "{} bytes of variables, and the arena `{}` has {size}",
+                    section.size, arena.name
+                ),
+            ));
+        }
+        Ok(map)
     }
 
     /// Adds a map; gives its index.

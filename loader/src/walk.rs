@@ -84,6 +84,10 @@ impl KernelTypes for Btf {
         type_named(self, name, Kind::Struct)
     }
 
+    fn is_composite(&self, type_id: u32) -> bool {
+        self.ty(type_id).is_ok_and(|ty| ty.kind.is_composite())
+    }
+
     fn member(&self, structure: &str, path: &[&str]) -> Option<(u32, u32)> {
         let mut ty = self.structure(structure)?;
         let mut offset = 0u32;
@@ -99,13 +103,21 @@ impl KernelTypes for Btf {
         let ty = self.ty(id).ok()?;
         match ty.kind {
             Kind::Func => Some(KernelSymbol::Function),
-            Kind::Var if !self.is_percpu(id) => {
+            Kind::Var => {
+                let percpu = self.is_percpu(id);
                 let of = self.resolve(ty.size_or_type).ok()?;
                 if of.kind == Kind::Struct {
-                    return Some(KernelSymbol::Structure(of.id));
+                    return Some(match percpu {
+                        true => KernelSymbol::PerCpuStructure(of.id),
+                        false => KernelSymbol::Structure(of.id),
+                    });
                 }
                 let size = self.size(ty.size_or_type).ok()?;
-                u32::try_from(size).ok().map(KernelSymbol::Memory)
+                let size = u32::try_from(size).ok()?;
+                Some(match percpu {
+                    true => KernelSymbol::PerCpuMemory(size),
+                    false => KernelSymbol::Memory(size),
+                })
             }
             _ => None,
         }
@@ -310,6 +322,10 @@ impl KernelTypes for TargetTypes {
 
     fn structure(&self, name: &str) -> Option<u32> {
         self.with(|btf| btf.structure(name))
+    }
+
+    fn is_composite(&self, type_id: u32) -> bool {
+        self.with(|btf| Some(btf.is_composite(type_id))) == Some(true)
     }
 
     fn member(&self, structure: &str, path: &[&str]) -> Option<(u32, u32)> {

@@ -278,6 +278,8 @@ impl Subject<'_> {
         let mut attempts = budget.attempts().into_iter();
         let mut effort = attempts.next().unwrap_or(budget.most());
         let mut asking = false;
+        // Why the program was refused with all that could be proved.
+        let mut refused = None;
         let engine = loop {
             let mut engine = Engine::new(
                 env,
@@ -285,7 +287,7 @@ impl Subject<'_> {
                 &cfg,
                 (&live, &live_stack),
                 (&endings, globals),
-                structure.functions.len(),
+                &structure.functions,
                 effort,
             );
             if asking && let Some(refiner) = &mut refiner {
@@ -308,13 +310,13 @@ impl Subject<'_> {
                 continue;
             }
             // Where nothing was joined, more states make no difference, but more steps may.
+            let complex = located.failure.code == Code::Complexity;
             let next = if asking {
                 // The other way round: what costs too much may do with fewer states and more answers.
-                let complex = located.failure.code == Code::Complexity;
                 attempts.next_back().filter(|_| complex)
             } else if joined {
                 attempts.next()
-            } else if located.failure.code == Code::Complexity {
+            } else if complex {
                 attempts.next_back()
             } else {
                 None
@@ -328,7 +330,22 @@ impl Subject<'_> {
                     effort = attempts.next_back().unwrap_or(effort);
                 }
                 None => {
-                    return Err(located_rejection(program, code, &cfg, located, spent.steps));
+                    // A loop with `may_goto` may end for a reason of its own, which counting its passes
+                    // shows, and what they do.
+                    let bounded = endings.contains(&Ending::MayGoto) && !complex;
+                    let first = refused.take().unwrap_or(located);
+                    if !bounded {
+                        let steps = spent.steps;
+                        return Err(located_rejection(program, code, &cfg, first, steps));
+                    }
+                    refused = Some(first);
+                    for ending in &mut endings {
+                        if *ending == Ending::MayGoto {
+                            *ending = Ending::Unknown;
+                        }
+                    }
+                    attempts = budget.attempts().into_iter();
+                    effort = attempts.next().unwrap_or(effort);
                 }
             }
         };

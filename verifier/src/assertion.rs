@@ -175,7 +175,7 @@ pub(crate) fn assertions(insn: &Instruction) -> Assertions {
             list
         }
         Instruction::MovSx { dst, src, .. } => {
-            [A::Initialized(src), A::Number(src), A::Writable(dst)].into()
+            [A::Initialized(src), A::NumberOrLeak(src), A::Writable(dst)].into()
         }
         Instruction::Neg { dst, .. } | Instruction::ByteOrder { dst, .. } => {
             [A::Initialized(dst), A::Writable(dst), A::NumberOrLeak(dst)].into()

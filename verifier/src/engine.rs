@@ -5,7 +5,7 @@
 
 mod carry;
 
-use bpftime_isa::Decoded;
+use bpftime_isa::{Decoded, Instruction, Operand};
 use petgraph::graph::NodeIndex;
 
 use crate::budget::Effort;
@@ -25,7 +25,7 @@ use crate::known::Operands;
 use crate::liveness::RegSet;
 use crate::partition;
 use crate::refine::{Refuted, Session};
-use crate::structure::Index;
+use crate::structure::{Function, Index};
 use crate::termination::{Ending, may_give};
 use crate::transfer::Notes;
 
@@ -51,6 +51,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) globals: &'a [Option<Global>],
     /// For each node, why the loop that it heads ends.
     endings: &'a [Ending],
+    /// For each function, the numbers that it compares with.
+    stops: Vec<Vec<u64>>,
     /// For each node, whether states from several places meet there.
     meets: Vec<bool>,
     pub(crate) notes: Notes,
@@ -80,6 +82,31 @@ pub(crate) struct Engine<'a> {
     pub(crate) session: Option<Session<'a>>,
 }
 
+/// Most numbers of a function at which widened numbers may end.
+const MAX_STOPS: usize = 48;
+
+/// The numbers that a function compares with, and those after them, in ascending order.
+fn compared(code: &[Decoded], function: &Function) -> Vec<u64> {
+    let range = function.first as usize..function.end as usize;
+    let insns = code.get(range).into_iter().flatten();
+    let mut numbers: Vec<u64> = insns
+        .filter_map(|decoded| match decoded.insn {
+            Instruction::Branch {
+                src: Operand::Imm(imm),
+                ..
+            } => u64::try_from(imm).ok(),
+            _ => None,
+        })
+        .flat_map(|number| [number, number + 1])
+        .collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    if numbers.len() > MAX_STOPS {
+        numbers.clear();
+    }
+    numbers
+}
+
 impl<'a> Engine<'a> {
     pub(crate) fn new(
         env: &'a Env<'a>,
@@ -87,7 +114,7 @@ impl<'a> Engine<'a> {
         cfg: &'a Cfg,
         (live, live_stack): (&'a [RegSet], &'a [Units]),
         (endings, globals): (&'a [Ending], &'a [Option<Global>]),
-        functions: usize,
+        functions: &[Function],
         effort: Effort,
     ) -> Self {
         let meets = cfg
@@ -108,6 +135,7 @@ impl<'a> Engine<'a> {
             live_stack,
             globals,
             endings,
+            stops: functions.iter().map(|of| compared(code, of)).collect(),
             meets,
             notes: Notes::default(),
             accessed: vec![None; code.len()],
@@ -120,7 +148,7 @@ impl<'a> Engine<'a> {
             entered: vec![false; cfg.instances.len()],
             tail_calls: vec![false; cfg.instances.len()],
             barren: None,
-            stack: vec![0; functions],
+            stack: vec![0; functions.len()],
             longest: 0,
             cost: Cost::default(),
             alive: 1,
@@ -319,6 +347,7 @@ impl Domain for Engine<'_> {
             return Err(self.endless(head, 1));
         }
         self.no_longer_alive(&back);
+        let stops = self.stops(head);
         let mut fresh: Vec<State> = Vec::new();
         for mut state in back {
             // How often the loop goes round is not known.
@@ -335,7 +364,7 @@ impl Domain for Engine<'_> {
                 });
             let widened = position.and_then(|position| {
                 let known = &seen[position];
-                let wide = join(known, &state, How::Widen, &mut self.notes.last_id)?;
+                let wide = join(known, &state, How::Widen(&stops), &mut self.notes.last_id)?;
                 Some((position, wide))
             });
             match widened {
@@ -379,6 +408,15 @@ impl Domain for Engine<'_> {
 }
 
 impl Engine<'_> {
+    /// Where widened numbers of the loop may end, in ascending order: at what its function compares with, as a
+    /// bound of a loop is mostly one of these. Numbers end there in few steps, as these are few.
+    fn stops(&self, head: NodeIndex) -> Vec<u64> {
+        let block = &self.cfg.graph[head];
+        let function = self.cfg.instances.get(block.instance);
+        let function = function.map_or(0, |instance| instance.function);
+        self.stops.get(function).cloned().unwrap_or_default()
+    }
+
     fn no_longer_alive(&mut self, states: &[State]) {
         let weight = states.iter().map(State::weight).sum();
         self.alive = self.alive.saturating_sub(weight);

@@ -7,18 +7,34 @@ use bpftime_abi::map_type::create_flags::BPF_F_RDONLY_PROG;
 use bpftime_isa::helper::{self, HelperProto, Unavailable};
 use bpftime_isa::kfunc::{self, KfuncArg, KfuncProto};
 use bpftime_isa::{
-    ArgType, CallTarget, CtxLayout, Instruction, KernelSymbol, LocalStruct, MapDef, MapField,
-    MapFieldKind, MapType, Object, ProgType, Program, Trust, Walked, context,
+    ArgType, AttachType, CallTarget, CtxLayout, Instruction, KernelSymbol, LocalStruct, MapDef,
+    MapField, MapFieldKind, MapType, Object, ProgType, Program, Trust, Walked, context,
 };
 
 use crate::Options;
 use crate::domain::state::{CallbackKind, State};
-use crate::domain::value::{Hold, Kind, Value};
+use crate::domain::value::{Hold, Kind, PerCpu, Value};
 use crate::options::Target;
 
 /// Structures of the kernel's whose memory RCU keeps (`rcu_protected_types` in
 /// `kernel/bpf/verifier.c`).
 const RCU_PROTECTED: [&str; 4] = ["cgroup", "bpf_cpumask", "task_struct", "bpf_crypto_ctx"];
+
+const D_PATH: u32 = 147;
+
+/// Functions of the kernel's in which paths may be named (`btf_allowlist_d_path` in
+/// `kernel/trace/bpf_trace.c`).
+const D_PATH_CALLERS: [&str; 9] = [
+    "security_file_permission",
+    "security_inode_getattr",
+    "security_file_open",
+    "security_path_truncate",
+    "vfs_truncate",
+    "vfs_fallocate",
+    "dentry_open",
+    "vfs_getattr",
+    "filp_close",
+];
 
 const SETSOCKOPT: u32 = 49;
 const GETSOCKOPT: u32 = 57;
@@ -95,6 +111,9 @@ impl<'a> Env<'a> {
             });
         }
         let offered = helper::available(&self.program.caller(), id);
+        if id == D_PATH && !self.d_path_allowed() {
+            return Err(Unavailable::ProgramType);
+        }
         // A congestion control that is given up does not change the socket's options
         // (`bpf_tcp_ca_get_func_proto`).
         if self.program.prog_type == ProgType::StructOps
@@ -114,6 +133,21 @@ impl<'a> Env<'a> {
                 .filter(|proto| !proto.takes_context())
                 .ok_or(Unavailable::ProgramType),
             (offered, _) => offered,
+        }
+    }
+
+    /// Whether the program may ask for the name of a path (`bpf_d_path_allowed`): where no lock is held that
+    /// the answer takes.
+    fn d_path_allowed(&self) -> bool {
+        let program = self.program;
+        let iterates = program.attach_type == Some(AttachType::TRACE_ITER);
+        let target = program.hook.target.as_deref();
+        match program.prog_type {
+            ProgType::Tracing if iterates => true,
+            ProgType::Tracing => target.is_some_and(|target| D_PATH_CALLERS.contains(&target)),
+            // The kernel lets those sleep that are attached to hooks which may, and to no other.
+            ProgType::Lsm => program.may_sleep(),
+            _ => false,
         }
     }
 
@@ -150,8 +184,15 @@ impl<'a> Env<'a> {
     }
 
     /// Whether programs of the type may write these bytes of an object that is certainly there:
-    /// congestion control, what belongs to it in a TCP socket (`bpf_tcp_ca_btf_struct_access`).
+    /// congestion control, what belongs to it in a TCP socket (`bpf_tcp_ca_btf_struct_access`); those that
+    /// get packets, the mark of a tracked connection.
     pub(crate) fn may_write(&self, object: Object, offset: i64, size: u32) -> bool {
+        if matches!(
+            self.program.prog_type,
+            ProgType::Xdp | ProgType::SchedCls | ProgType::SchedAct
+        ) {
+            return self.is_mark(object, offset, size);
+        }
         let congestion = self.program.prog_type == ProgType::StructOps
             && self.program.hook.target.as_deref() == Some("tcp_congestion_ops");
         let Some(types) = self.options.kernel_types.as_deref().filter(|_| congestion) else {
@@ -177,6 +218,24 @@ impl<'a> Env<'a> {
         is_sock && CONGESTION_WRITES.iter().any(fits)
     }
 
+    /// Whether the bytes are in the mark of a tracked connection (`nf_conntrack_btf_struct_access`).
+    fn is_mark(&self, object: Object, offset: i64, size: u32) -> bool {
+        let Some(types) = self.options.kernel_types.as_deref() else {
+            return false;
+        };
+        let is_connection = match object {
+            Object::Typed {
+                type_id,
+                trust: Trust::Trusted,
+            } => ["nf_conn", "nf_conn___init"]
+                .into_iter()
+                .any(|name| types.structure(name) == Some(type_id)),
+            _ => false,
+        };
+        let mark = types.member("nf_conn", &["mark"]);
+        is_connection && mark.is_some_and(|(at, bytes)| offset == i64::from(at) && size <= bytes)
+    }
+
     /// Whether helpers that take the structure with the name take this pointer to an object.
     pub(crate) fn contains(&self, object: Object, offset: i64, name: &str) -> bool {
         let types = self.options.kernel_types.as_deref();
@@ -191,6 +250,19 @@ impl<'a> Env<'a> {
         };
         let found = types.zip(type_id).zip(u32::try_from(offset).ok());
         found.is_some_and(|((types, type_id), offset)| types.contains(type_id, offset, name))
+    }
+
+    /// Whether the object is of a type that only begins like the one with the name and is not to be taken for
+    /// it: `nf_conn___init` is a connection that the kernel does not know yet
+    /// (`btf_type_ids_nocast_alias`).
+    pub(crate) fn is_other_view(&self, object: Object, name: &str) -> bool {
+        let Object::Typed { type_id, .. } = object else {
+            return false;
+        };
+        let types = self.options.kernel_types.as_deref();
+        let found = types.and_then(|types| types.name(type_id));
+        let rest = found.as_deref().and_then(|found| found.strip_prefix(name));
+        rest.is_some_and(|rest| rest.starts_with("___"))
     }
 
     /// Whether programs like this may use maps of the type at all; programs that may sleep may not
@@ -228,7 +300,7 @@ impl<'a> Env<'a> {
     /// Whether the kind is that of a map's values, or of objects, that hold a spin lock.
     pub(crate) fn holds_lock(&self, kind: Kind) -> bool {
         let mut fields = self.fields(kind).iter();
-        fields.any(|field| field.kind == MapFieldKind::SpinLock)
+        fields.any(|field| field.kind.is_lock())
     }
 
     /// The kernel's parts of the memory that pointers of the kind lead to.
@@ -258,8 +330,8 @@ impl<'a> Env<'a> {
     }
 
     /// What a kernel pointer leads to: a structure of the kernel's with the name or, if there is none,
-    /// of the program's, where only one has it (`btf_parse_kptr`). Objects of each CPU's own are not
-    /// followed.
+    /// of the program's, where only one has it (`btf_parse_kptr`); of which each CPU has its own, of the
+    /// program's only.
     pub(crate) fn pointee(&self, field: &MapField, trust: Trust, hold: Hold) -> Kind {
         let MapFieldKind::Kptr { target, percpu, .. } = &field.kind else {
             return Kind::Any;
@@ -270,7 +342,11 @@ impl<'a> Env<'a> {
             self.type_named(target)
         };
         match self.locals.get(target.as_str()) {
-            Some(Some(local)) if type_id == u32::MAX && !percpu => Kind::Local {
+            Some(Some(local)) if *percpu => Kind::PerCpuLocal {
+                type_id: *local,
+                hold,
+            },
+            Some(Some(local)) if type_id == u32::MAX => Kind::Local {
                 type_id: *local,
                 hold,
             },
@@ -321,6 +397,8 @@ impl<'a> Env<'a> {
         Some(match types.symbol(id)? {
             KernelSymbol::Function => Kind::Bytes { size: 0 },
             KernelSymbol::Memory(size) => Kind::Bytes { size },
+            KernelSymbol::PerCpuMemory(size) => Kind::PerCpu(PerCpu::Memory(size)),
+            KernelSymbol::PerCpuStructure(type_id) => Kind::PerCpu(PerCpu::Structure(type_id)),
             KernelSymbol::Structure(type_id) => Kind::Object(Object::Typed {
                 type_id,
                 trust: Trust::Argument,
@@ -349,7 +427,16 @@ impl<'a> Env<'a> {
     /// cannot sleep (`in_rcu_cs`).
     pub(crate) fn in_rcu(&self, state: &State) -> bool {
         let sections = &state.sections;
-        sections.rcu > 0 || sections.lock.is_some() || !self.program.may_sleep()
+        sections.rcu > 0 || !sections.locks.is_empty() || !self.may_sleep(state)
+    }
+
+    /// Whether what runs may sleep: the program, or what a timer (never) or a work queue (always) calls.
+    pub(crate) fn may_sleep(&self, state: &State) -> bool {
+        match state.frames().next().and_then(|first| first.callback) {
+            Some(CallbackKind::Timer) => false,
+            Some(CallbackKind::Workqueue) => true,
+            _ => self.program.may_sleep(),
+        }
     }
 
     /// The kernel function with the number, if it is one that is known.
@@ -368,22 +455,24 @@ impl<'a> Env<'a> {
             Instruction::Call(CallTarget::Helper(id)) => helper::proto(id)
                 .filter(|proto| proto.args.contains(&ArgType::Func))
                 .map(|_| CallbackKind::of(id)),
-            Instruction::Call(CallTarget::Kfunc { id, btf_idx }) => self
-                .kfunc(id, btf_idx)
-                .filter(|proto| proto.args.contains(&KfuncArg::Less))
-                .map(|_| CallbackKind::Less),
+            Instruction::Call(CallTarget::Kfunc { id, btf_idx }) => {
+                self.kfunc(id, btf_idx).and_then(|proto| {
+                    let calls = |argument| proto.args.contains(&argument);
+                    let compares = calls(KfuncArg::Less).then_some(CallbackKind::Less);
+                    compares.or(calls(KfuncArg::Work).then_some(CallbackKind::Workqueue))
+                })
+            }
             _ => None,
         }
     }
 
-    /// Whether the number is that of one of the kernel's structures.
+    /// Whether the number is that of one of the kernel's structures or unions.
     pub(crate) fn is_structure(&self, id: u64) -> bool {
         let types = self.options.kernel_types.as_deref();
         let id = u32::try_from(id).ok();
-        types.zip(id).is_some_and(|(types, id)| {
-            let name = types.name(id);
-            name.is_some_and(|name| types.contains(id, 0, &name))
-        })
+        types
+            .zip(id)
+            .is_some_and(|(types, id)| types.is_composite(id))
     }
 
     /// Number of the structure in the kernel's types, or one that nothing has.
@@ -406,7 +495,8 @@ impl<'a> Env<'a> {
                     type_id: wanted, ..
                 }),
             ) => type_id != u32::MAX && type_id == wanted,
-            (Kind::Local { .. }, wanted @ Kind::Local { .. }) => value.kind == wanted,
+            (Kind::Local { .. }, wanted @ Kind::Local { .. })
+            | (Kind::PerCpuLocal { .. }, wanted @ Kind::PerCpuLocal { .. }) => value.kind == wanted,
             _ => false,
         }
     }

@@ -37,6 +37,8 @@ pub(crate) enum Ending {
     Unknown,
     /// All its cycles pass something that bounds them.
     ByItself,
+    /// All its cycles pass a `may_goto`; maybe something else ends it sooner.
+    MayGoto,
     /// All its cycles go on with the iterator at this byte of the frame with this depth.
     Elements { depth: usize, at: usize },
 }
@@ -99,8 +101,11 @@ pub(crate) fn endings(
                 Step::End { .. } => None,
             })
             .collect();
+        if bounded[node.index()] == Ending::ByItself {
+            continue;
+        }
         if !returns_without(cfg, node, &inside, |at| bounds[at.index()]) {
-            bounded[node.index()] = Ending::ByItself;
+            bounded[node.index()] = Ending::MayGoto;
         } else if bounded[node.index()] == Ending::Unknown
             && let Some(at) = iterators.bound(cfg, node, &inside)
         {

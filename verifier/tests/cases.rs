@@ -7,7 +7,10 @@
 //! a spin lock at 0, 6 a program array, 7 a map of sockets, 8 an array of four values with a lock at 0,
 //! lists of structure 20 at 8 and 21 at 40, trees of 20 at 24 and 21 at 56, owned pointers to 20 at 72
 //! and 21 at 80, 9 an array of one value with a lock at 0 and a list of 20 at 8, 10 a user ring buffer,
-//! and with `arena` after the verdict 11 an arena. With `typed` after the verdict the types of
+//! 11 with `arena` after the verdict an arena, 12 an array of four values with a resilient lock at 0 and a list
+//! of 20 at 8, 13 an array of one value with a resilient lock at 0, 14 an array of four values with a work
+//! queue at 0 and a number at 16, 15 an array of four values with an owned pointer to 23 for each CPU at 0 and
+//! one to a single 23 at 8. With `typed` after the verdict the types of
 //! functions are known. A first line `type <name>` gives another program type. Every soundness mistake
 //! has its safe sibling, so that a verifier which refuses everything fails as well.
 
@@ -15,7 +18,7 @@ mod common;
 
 use std::sync::Arc;
 
-use bpftime_isa::kernel_types::{KernelTypes, Walked};
+use bpftime_isa::kernel_types::{KernelSymbol, KernelTypes, Walked};
 use bpftime_isa::{
     GraphNode, LocalStruct, MapDef, MapField, MapFieldKind, MapType, ProgType, Subprogram, asm,
 };
@@ -59,6 +62,7 @@ fn objects() -> Arc<[LocalStruct]> {
         .into_iter()
         .chain(counted.then(|| field(72, 4, MapFieldKind::Refcount)))
         .collect(),
+        numbers: false,
     };
     let holder = LocalStruct {
         type_id: 22,
@@ -68,12 +72,14 @@ fn objects() -> Arc<[LocalStruct]> {
             field(8, 4, MapFieldKind::SpinLock),
             field(16, 16, list_of(20)),
         ],
+        numbers: false,
     };
     let plain = LocalStruct {
         type_id: 23,
         name: "node23".into(),
         size: 16,
         fields: Vec::new(),
+        numbers: true,
     };
     [node(20, 72, false), node(21, 80, true), holder, plain].into()
 }
@@ -110,7 +116,7 @@ fn kptr(referenced: bool) -> MapFieldKind {
 }
 
 /// Kernel functions by number, from 1.
-const KFUNCS: [&str; 38] = [
+const KFUNCS: [&str; 47] = [
     "bpf_iter_num_new",
     "bpf_iter_num_next",
     "bpf_iter_num_destroy",
@@ -149,15 +155,34 @@ const KFUNCS: [&str; 38] = [
     "bpf_arena_alloc_pages",
     "bpf_copy_from_user_str",
     "bpf_rdonly_cast",
+    "bpf_res_spin_lock",
+    "bpf_res_spin_unlock",
+    "bpf_res_spin_lock_irqsave",
+    "bpf_res_spin_unlock_irqrestore",
+    "bpf_wq_init",
+    "bpf_wq_set_callback_impl",
+    "bpf_wq_start",
+    "bpf_percpu_obj_new_impl",
+    "bpf_percpu_obj_drop_impl",
 ];
 
-/// A kernel that has these functions, and a structure of which nothing may be read.
+/// A kernel that has these functions, `task_struct` (100), of which nothing may be read, `rq` (101), of which
+/// the first four bytes may, and variables: 201 a number and 202 an `rq` of each CPU's own, 203 a number.
 #[derive(Debug)]
 struct Types;
 
 impl KernelTypes for Types {
-    fn read(&self, _: u32, _: u32, _: u32) -> Option<Walked> {
-        None
+    fn read(&self, type_id: u32, offset: u32, size: u32) -> Option<Walked> {
+        (type_id == 101 && offset == 0 && size == 4).then_some(Walked::Number)
+    }
+
+    fn symbol(&self, id: u32) -> Option<KernelSymbol> {
+        match id {
+            201 => Some(KernelSymbol::PerCpuMemory(4)),
+            202 => Some(KernelSymbol::PerCpuStructure(101)),
+            203 => Some(KernelSymbol::Memory(4)),
+            _ => None,
+        }
     }
 
     fn contains(&self, type_id: u32, offset: u32, name: &str) -> bool {
@@ -165,13 +190,44 @@ impl KernelTypes for Types {
     }
 
     fn structure(&self, name: &str) -> Option<u32> {
-        (name == "task_struct").then_some(100)
+        match name {
+            "task_struct" => Some(100),
+            "rq" => Some(101),
+            _ => None,
+        }
     }
 
     fn name(&self, type_id: u32) -> Option<String> {
         let at = usize::try_from(type_id).ok()?.checked_sub(1)?;
         KFUNCS.get(at).map(|name| (*name).to_owned())
     }
+}
+
+/// Maps 12 and on.
+fn late_maps() -> [MapDef; 4] {
+    let per_cpu = MapFieldKind::Kptr {
+        target: "node23".into(),
+        referenced: true,
+        percpu: true,
+    };
+    [
+        with_fields(
+            common::map(MapType::Array, 4, 24, 4),
+            vec![(0, 4, MapFieldKind::ResSpinLock), (8, 16, list_of(20))],
+        ),
+        with_fields(
+            common::map(MapType::Array, 4, 8, 1),
+            vec![(0, 4, MapFieldKind::ResSpinLock)],
+        ),
+        with_fields(
+            common::map(MapType::Array, 4, 24, 4),
+            vec![(0, 16, MapFieldKind::Workqueue)],
+        ),
+        with_fields(
+            common::map(MapType::Array, 4, 16, 4),
+            vec![(0, 8, per_cpu), (8, 8, local_kptr("node23"))],
+        ),
+    ]
 }
 
 fn run(text: &str) -> (usize, Vec<String>) {
@@ -240,9 +296,11 @@ fn run(text: &str) -> (usize, Vec<String>) {
             common::map(MapType::UserRingBuf, 0, 0, 4096),
         ];
         let mut maps = maps;
-        if verdict.contains(" arena") {
-            maps.push(common::map(MapType::Arena, 0, 0, 4));
-        }
+        maps.push(match verdict.contains(" arena") {
+            true => common::map(MapType::Arena, 0, 0, 4),
+            false => common::map(MapType::Array, 4, 8, 4),
+        });
+        maps.extend(late_maps());
         count += 1;
         let mut options = common::options();
         options.budget.max_steps = 50_000;
@@ -351,4 +409,19 @@ fn interrupts_are_restored_in_order() {
 #[test]
 fn arenas_are_accessed_anywhere_but_hold_no_pointers() {
     check(include_str!("cases/arenas.txt"), 10);
+}
+
+#[test]
+fn resilient_locks_are_held_where_they_were_got() {
+    check(include_str!("cases/resilient_locks.txt"), 20);
+}
+
+#[test]
+fn work_is_done_later_where_it_may_sleep() {
+    check(include_str!("cases/workqueues.txt"), 12);
+}
+
+#[test]
+fn what_each_cpu_has_its_own_of_is_reached_by_helpers() {
+    check(include_str!("cases/percpu.txt"), 20);
 }

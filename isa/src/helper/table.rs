@@ -201,14 +201,14 @@ helpers! {
     144 reserve_hdr_opt(Ctx, Anything, Anything) -> Integer;
     145 inode_storage_get(ConstMapPtr, StructOrNull("inode"), MapValueOrNull, Anything) -> MapValueOrNull;
     146 inode_storage_delete(ConstMapPtr, StructOrNull("inode")) -> Integer;
-    147 d_path(Unsupported("a path"), MemWrite, ConstSizeOrZero) -> Integer;
+    147 d_path(Struct("path"), MemWrite, ConstSizeOrZero) -> Integer;
     148 copy_from_user(UninitMem, ConstSizeOrZero, Anything) -> Integer, sleeps;
     149 snprintf_btf(MemWrite, ConstSize, MemRead, ConstSize, Anything) -> Integer;
     150 seq_printf_btf(Struct("seq_file"), MemRead, ConstSizeOrZero, Anything) -> Integer, gpl;
     151 skb_cgroup_classid(Ctx) -> Integer;
     152 redirect_neigh(Anything, MemReadOrNull, ConstSizeOrZero, Anything) -> Integer;
-    153 per_cpu_ptr(Unsupported("a per-CPU kernel variable"), Anything) -> Unsupported("kernel memory or null");
-    154 this_cpu_ptr(Unsupported("a per-CPU kernel variable")) -> Unsupported("kernel memory");
+    153 per_cpu_ptr(PerCpu, Anything) -> OfCpu(true);
+    154 this_cpu_ptr(PerCpu) -> OfCpu(false);
     155 redirect_peer(Anything, Anything) -> Integer;
     156 task_storage_get(ConstMapPtr, StructOrNull("task_struct"), MapValueOrNull, Anything) -> MapValueOrNull;
     157 task_storage_delete(ConstMapPtr, StructOrNull("task_struct")) -> Integer;

@@ -2,10 +2,11 @@
 
 use super::IterKind::{Bits, Css, CssTask, Num, Task, TaskVma};
 use super::KfuncArg::{
-    Anything, Arena, ConstSize, Ctx, Dynptr, DynptrOrNull, FixedMemWrite, Ignored, IrqFlag,
-    Iterator, KernelType, Less, List, ListNode, LocalType, Map, MemOrNull, MemRead, MemWrite,
-    NewDynptr, Number, Object, Packet, Plain, Rcu, Refcounted, Released, Size, Struct,
-    StructOrNull, Tree, TreeMember, TreeNode,
+    Anything, Arena, ConstSize, Ctx, Dynptr, DynptrOrNull, FixedMemRead, FixedMemWrite, Ignored,
+    IrqFlag, Iterator, KernelType, Less, List, ListNode, LocalType, Map, MemOrNull, MemRead,
+    MemReadOrNull, MemWrite, MemWriteOrNull, NewDynptr, Number, Object, Packet, PerCpuObject,
+    Plain, Rcu, Refcounted, Released, ResLock, Size, Struct, StructOrNull, Tree, TreeMember,
+    TreeNode, Work, Workqueue, WorkqueueMap,
 };
 use super::{DynptrKind, KfuncEffect, KfuncProto, KfuncRet, Offer};
 
@@ -67,7 +68,13 @@ kfuncs! {
     bpf_crypto_ctx_release(Released("bpf_crypto_ctx")) -> Void, None, Syscall;
     bpf_crypto_decrypt(Rcu("bpf_crypto_ctx"), Dynptr, Dynptr, DynptrOrNull) -> Number, None, Traffic;
     bpf_crypto_encrypt(Rcu("bpf_crypto_ctx"), Dynptr, Dynptr, DynptrOrNull) -> Number, None, Traffic;
+    bpf_ct_change_status(Struct("nf_conn"), Number) -> Number, None, Traffic;
+    bpf_ct_change_timeout(Struct("nf_conn"), Number) -> Number, None, Traffic;
+    bpf_ct_insert_entry(Released("nf_conn___init")) -> AcquiredOrNull("nf_conn"), None, Traffic;
     bpf_ct_release(Released("nf_conn")) -> Void, None, Traffic;
+    bpf_ct_set_nat_info(Struct("nf_conn___init"), FixedMemRead(16), Number, Number) -> Number, None, Traffic;
+    bpf_ct_set_status(Struct("nf_conn___init"), Number) -> Number, None, Traffic;
+    bpf_ct_set_timeout(Struct("nf_conn___init"), Number) -> Void, None, Traffic;
     bpf_dynptr_adjust(Dynptr, Number, Number) -> Number, None, All;
     bpf_dynptr_clone(Dynptr, NewDynptr) -> Number, CloneDynptr, All;
     bpf_dynptr_from_skb(Packet, Number, NewDynptr) -> Number, Dynptr(Skb), PacketsAndTracing;
@@ -106,6 +113,8 @@ kfuncs! {
     bpf_map_sum_elem_count(Map) -> Number, None, All;
     bpf_obj_drop_impl(Object, Ignored) -> Void, None, Generic;
     bpf_obj_new_impl(LocalType, Ignored) -> Object, None, Generic;
+    bpf_percpu_obj_drop_impl(PerCpuObject, Ignored) -> Void, None, Generic;
+    bpf_percpu_obj_new_impl(LocalType, Ignored) -> PerCpuObject, None, Generic;
     bpf_preempt_disable() -> Void, PreemptDisable, All;
     bpf_preempt_enable() -> Void, PreemptEnable, All;
     bpf_rbtree_add_impl(Tree, TreeNode, Less, Ignored, Ignored) -> Number, None, Generic;
@@ -118,10 +127,15 @@ kfuncs! {
     bpf_rcu_read_unlock() -> Void, RcuReadUnlock, All;
     bpf_rdonly_cast(Anything, KernelType) -> Cast, None, All;
     bpf_refcount_acquire_impl(Refcounted, Ignored) -> Again, None, Generic;
+    bpf_res_spin_lock(ResLock) -> Number, Lock, All;
+    bpf_res_spin_lock_irqsave(ResLock, IrqFlag) -> Number, Lock, All;
+    bpf_res_spin_unlock(ResLock) -> Void, Unlock, All;
+    bpf_res_spin_unlock_irqrestore(ResLock, IrqFlag) -> Void, Unlock, All;
     bpf_session_cookie() -> Memory(8), None, Sessions;
     bpf_session_is_return() -> Number, None, Sessions;
     bpf_sk_assign_tcp_reqsk(Ctx, Struct("sock"), MemRead, Size) -> Number, None, Classifier;
-    bpf_skb_ct_lookup(Ctx, MemRead, Size, MemWrite, Size) -> AcquiredOrNull("nf_conn"), None, Classifier;
+    bpf_skb_ct_alloc(Ctx, MemReadOrNull, Size, MemWriteOrNull, Size) -> AcquiredOrNull("nf_conn___init"), None, Classifier;
+    bpf_skb_ct_lookup(Ctx, MemReadOrNull, Size, MemWriteOrNull, Size) -> AcquiredOrNull("nf_conn"), None, Classifier;
     bpf_sock_addr_set_sun_path(Struct("bpf_sock_addr_kern"), MemRead, Size) -> Number, None, SocketAddresses;
     bpf_sock_destroy(Struct("sock_common")) -> Number, None, Iterators;
     bpf_task_acquire(Rcu("task_struct")) -> AcquiredOrNull("task_struct"), None, Generic;
@@ -131,7 +145,11 @@ kfuncs! {
     bpf_task_release(Released("task_struct")) -> Void, None, Generic;
     bpf_task_under_cgroup(Rcu("task_struct"), Rcu("cgroup")) -> Number, None, Generic;
     bpf_throw(Number) -> Void, Throw, Generic;
-    bpf_xdp_ct_lookup(Ctx, MemRead, Size, MemWrite, Size) -> AcquiredOrNull("nf_conn"), None, Xdp;
+    bpf_wq_init(Workqueue, WorkqueueMap, Number) -> Number, None, All;
+    bpf_wq_set_callback_impl(Workqueue, Work, Number, Ignored) -> Number, None, All;
+    bpf_wq_start(Workqueue, Number) -> Number, None, All;
+    bpf_xdp_ct_alloc(Ctx, MemReadOrNull, Size, MemWriteOrNull, Size) -> AcquiredOrNull("nf_conn___init"), None, Xdp;
+    bpf_xdp_ct_lookup(Ctx, MemReadOrNull, Size, MemWriteOrNull, Size) -> AcquiredOrNull("nf_conn"), None, Xdp;
     cubictcp_acked(Plain("sock"), Plain("ack_sample")) -> Void, None, Congestion;
     cubictcp_cong_avoid(Plain("sock"), Number, Number) -> Void, None, Congestion;
     cubictcp_cwnd_event(Plain("sock"), Number) -> Void, None, Congestion;

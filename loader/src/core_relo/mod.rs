@@ -191,15 +191,15 @@ pub(crate) fn needs_target(record: &CoreRecord) -> bool {
     RelocationKind::from_u32(record.kind) != Some(RelocationKind::TypeIdLocal)
 }
 
-/// The number of the type of that name and kind.
+/// The number of the type of that name and kind, or of that name without what follows `___`: some of
+/// the kernel's own types have such names.
 pub(crate) fn type_named(btf: &Btf, name: &str, kind: Kind) -> Option<u32> {
     let candidates = btf.candidates(essential_name(name));
-    candidates.iter().copied().find(|id| {
-        btf.ty(*id).is_ok_and(|ty| {
-            ty.kind == kind
-                && btf
-                    .name(&ty)
-                    .is_ok_and(|found| found == essential_name(name))
+    let called = |wanted: &str| {
+        candidates.iter().copied().find(|id| {
+            btf.ty(*id)
+                .is_ok_and(|ty| ty.kind == kind && btf.name(&ty) == Ok(wanted))
         })
-    })
+    };
+    called(name).or_else(|| called(essential_name(name)))
 }

@@ -9,7 +9,7 @@ use super::region::{MemoryArgument, in_region};
 use super::{Failure, map_field, map_use, object};
 use crate::diagnostic::Code;
 use crate::domain::state::State;
-use crate::domain::value::{Kind, Value};
+use crate::domain::value::{Hold, Kind, Value};
 use crate::env::Env;
 
 /// `r1` to `r5`.
@@ -94,7 +94,9 @@ pub(super) fn helper(env: &Env<'_>, state: &State, id: u32) -> Result<(), Failur
         ));
     }
     let sections = &state.sections;
-    if proto.sleeps && (sections.rcu > 0 || sections.preempt > 0 || sections.irq > 0) {
+    if proto.sleeps
+        && (!env.may_sleep(state) || sections.rcu > 0 || sections.preempt > 0 || sections.irq > 0)
+    {
         return Err(Failure::new(
             Code::Section,
             "a helper that does not sleep, in a section where nothing may",
@@ -286,6 +288,13 @@ fn check_argument(
             }
             Err(refuse(reg, value, "ptr_"))
         }
+        ArgType::PerCpu => match value.kind {
+            Kind::PerCpu(_)
+            | Kind::PerCpuLocal {
+                hold: Hold::Rcu, ..
+            } if without_offset => Ok(()),
+            _ => Err(refuse(reg, value, "percpu_ptr_")),
+        },
         ArgType::SpinLock => map_field::spin_lock(env, state, proto.id, reg),
         ArgType::Timer => map_field::timer(env, state, proto.id, reg),
         ArgType::NewDynptr(_) => super::dynptr::room(state, reg),
@@ -408,6 +417,7 @@ pub(crate) fn memory_arguments(
             | ArgType::StructOrNull(_)
             | ArgType::KptrField
             | ArgType::ReleasedKptr
+            | ArgType::PerCpu
             | ArgType::SpinLock
             | ArgType::Timer
             | ArgType::Func

@@ -17,6 +17,7 @@ use super::call::ARGUMENT_REGS;
 use super::place::place_on_stack;
 use super::region::MemoryArgument;
 use crate::diagnostic::Code;
+use crate::domain::section::LockKind;
 use crate::domain::stack;
 use crate::domain::state::State;
 use crate::domain::value::{Id, Kind, Value};
@@ -78,7 +79,7 @@ fn sections(env: &Env<'_>, state: &State, proto: &KfuncProto) -> Result<(), Fail
     let sections = &state.sections;
     let refuse =
         |needed: &str, kernel: String| Err(Failure::new(Code::Section, needed, proto.name, kernel));
-    if proto.under_rcu && env.program.may_sleep() && sections.rcu == 0 {
+    if proto.under_rcu && env.may_sleep(state) && sections.rcu == 0 {
         return refuse(
             "an RCU read-side section",
             format!(
@@ -88,7 +89,8 @@ fn sections(env: &Env<'_>, state: &State, proto: &KfuncProto) -> Result<(), Fail
         );
     }
     if proto.sleeps
-        && (!env.program.may_sleep()
+        && (!env.may_sleep(state)
+            || !sections.locks.is_empty()
             || sections.rcu > 0
             || sections.preempt > 0
             || sections.irq > 0)
@@ -178,6 +180,20 @@ fn check_argument(
             _ => refuse("an arena"),
         },
         KfuncArg::IrqFlag => irq_flag(state, proto, reg),
+        KfuncArg::ResLock => {
+            let lock = super::map_field::lock_of(env, state, reg, lock_kind(proto))?;
+            super::map_field::locking(state, &lock, proto.effect == KfuncEffect::Lock)
+        }
+        KfuncArg::Workqueue => {
+            let takes_map = proto.args.contains(&KfuncArg::WorkqueueMap);
+            super::map_field::workqueue(env, state, reg, takes_map.then_some(Reg::R2))
+        }
+        // With the work queue.
+        KfuncArg::WorkqueueMap => Ok(()),
+        KfuncArg::Work => match value.kind {
+            Kind::Func { .. } => Ok(()),
+            _ => refuse("a function"),
+        },
         KfuncArg::Map if is_trusted(env, value, "bpf_map") => Ok(()),
         KfuncArg::Map => refuse("a map"),
         KfuncArg::StructOrNull(_) if value.as_constant() == Some(0) => Ok(()),
@@ -203,9 +219,13 @@ fn check_argument(
         }
         // With the memory before it.
         KfuncArg::ConstSize | KfuncArg::Size => Ok(()),
-        KfuncArg::MemRead | KfuncArg::MemWrite | KfuncArg::FixedMemWrite(_) => {
-            memory_usable(env, state, reg, argument)
-        }
+        _ if is_memory(argument) => memory_usable(env, state, reg, argument),
+        KfuncArg::MemRead
+        | KfuncArg::MemReadOrNull
+        | KfuncArg::MemWrite
+        | KfuncArg::MemWriteOrNull
+        | KfuncArg::FixedMemRead(_)
+        | KfuncArg::FixedMemWrite(_) => refuse("memory"),
         KfuncArg::DynptrOrNull if value.as_constant() == Some(0) => Ok(()),
         KfuncArg::DynptrOrNull => super::dynptr::made(state, reg).map(drop),
         KfuncArg::KernelType => match value.as_constant() {
@@ -226,6 +246,7 @@ fn check_argument(
         KfuncArg::Ignored => Ok(()),
         KfuncArg::LocalType
         | KfuncArg::Object
+        | KfuncArg::PerCpuObject
         | KfuncArg::Refcounted
         | KfuncArg::List
         | KfuncArg::ListNode
@@ -237,6 +258,14 @@ fn check_argument(
             KfuncEffect::IteratorNew => place(state, reg, kind).map(drop),
             _ => iterator(state, reg, kind).map(drop),
         },
+    }
+}
+
+/// How the function takes or releases locks.
+pub(crate) fn lock_kind(proto: &KfuncProto) -> LockKind {
+    match proto.args.contains(&KfuncArg::IrqFlag) {
+        true => LockKind::ResilientIrq,
+        false => LockKind::Resilient,
     }
 }
 
@@ -259,6 +288,7 @@ fn is_structure(env: &Env<'_>, value: &Value, name: &str, relied: impl Fn(Trust)
     };
     valid
         && !value.nullable
+        && !env.is_other_view(object, name)
         && value
             .constant_offset()
             .is_some_and(|offset| env.contains(object, offset, name))
@@ -277,7 +307,7 @@ pub(crate) fn irq_place(state: &State, reg: Reg) -> Result<(usize, usize), Failu
             Code::HelperArgument,
             format!("the address of 8 bytes of the stack in {reg}"),
             value.to_string(),
-            "arg#0 doesn't point to an irq flag on stack",
+            "doesn't point to an irq flag on stack",
         )),
     }
 }
@@ -299,7 +329,8 @@ fn irq_flag(state: &State, proto: &KfuncProto, reg: Reg) -> Result<(), Failure> 
         ))
     };
     let kind = found.map(|cell| cell.value.kind);
-    if proto.effect == KfuncEffect::IrqSave {
+    let with_lock = proto.args.contains(&KfuncArg::ResLock);
+    if matches!(proto.effect, KfuncEffect::IrqSave | KfuncEffect::Lock) {
         let used =
             stack.is_some_and(|stack| stack.overlapping(at, 8).any(|cell| cell.value.is_part()));
         return match depth {
@@ -312,7 +343,11 @@ fn irq_flag(state: &State, proto: &KfuncProto, reg: Reg) -> Result<(), Failure> 
         };
     }
     match kind {
-        Some(Kind::IrqFlag { depth: kept }) if kept == depth && depth > 0 => Ok(()),
+        Some(Kind::IrqFlag { lock, .. }) if lock != with_lock => refuse(
+            "a flag that was made by the function that goes with this",
+            "irq flag acquired by kfuncs of another kind",
+        ),
+        Some(Kind::IrqFlag { depth: kept, .. }) if kept == depth && depth > 0 => Ok(()),
         Some(Kind::IrqFlag { .. }) => refuse(
             "the flag of the last time that interrupts were disabled",
             "cannot restore irq state out of order",
@@ -324,28 +359,54 @@ fn irq_flag(state: &State, proto: &KfuncProto, reg: Reg) -> Result<(), Failure> 
     }
 }
 
-/// The memory in the register that the function uses.
+/// Whether the argument is memory that the function uses.
+fn is_memory(argument: KfuncArg) -> bool {
+    matches!(
+        argument,
+        KfuncArg::MemRead
+            | KfuncArg::MemReadOrNull
+            | KfuncArg::MemWrite
+            | KfuncArg::MemWriteOrNull
+            | KfuncArg::FixedMemRead(_)
+            | KfuncArg::FixedMemWrite(_)
+    )
+}
+
+/// The memory in the register that the function uses, if the argument is memory; none if it is null and of
+/// no bytes.
 pub(crate) fn memory(
     state: &State,
     reg: Reg,
     argument: KfuncArg,
-) -> Result<MemoryArgument, Failure> {
+) -> Result<Option<MemoryArgument>, Failure> {
+    if !is_memory(argument) {
+        return Ok(None);
+    }
     let (least, most) = match argument {
-        KfuncArg::FixedMemWrite(size) => (size.into(), size.into()),
+        KfuncArg::FixedMemWrite(size) | KfuncArg::FixedMemRead(size) => (size.into(), size.into()),
         _ => {
             let next = ARGUMENT_REGS.get(reg.index()).copied().unwrap_or(reg);
             super::call::size_in(state, next, true)?
         }
     };
-    Ok(MemoryArgument {
+    let nullable = matches!(argument, KfuncArg::MemReadOrNull | KfuncArg::MemWriteOrNull);
+    let pointer = *state.reg(reg);
+    if nullable && most == 0 && pointer.as_constant() == Some(0) {
+        return Ok(None);
+    }
+    let reads = matches!(
+        argument,
+        KfuncArg::MemRead | KfuncArg::MemReadOrNull | KfuncArg::FixedMemRead(_)
+    );
+    Ok(Some(MemoryArgument {
         reg,
-        pointer: *state.reg(reg),
+        pointer,
         extra: 0,
         least,
         most,
-        reads: argument == KfuncArg::MemRead,
-        writes: argument != KfuncArg::MemRead,
-    })
+        reads,
+        writes: !reads,
+    }))
 }
 
 fn memory_usable(
@@ -354,7 +415,9 @@ fn memory_usable(
     reg: Reg,
     argument: KfuncArg,
 ) -> Result<(), Failure> {
-    let memory = memory(state, reg, argument)?;
+    let Some(memory) = memory(state, reg, argument)? else {
+        return Ok(());
+    };
     super::region::in_region(env, state, &memory)?;
     match memory.pointer.kind {
         Kind::MapValue { map } => super::map_field::usable_by_helper(env, &memory, map),

@@ -23,7 +23,7 @@
 //! of anything else are refused. It is used while the lock is held that is in the same map's value or
 //! object: same structure or map, and same identity of the pointer.
 
-use bpftime_isa::kfunc::{KfuncArg, KfuncProto};
+use bpftime_isa::kfunc::{KfuncArg, KfuncProto, KfuncRet};
 use bpftime_isa::{GraphNode, MapField, MapFieldKind, Reg};
 
 use super::region::MemoryArgument;
@@ -33,6 +33,9 @@ use crate::diagnostic::Code;
 use crate::domain::state::{CallbackKind, State};
 use crate::domain::value::{Hold, Kind, Value};
 use crate::env::Env;
+
+/// Most bytes of what each CPU has its own (kernel `BPF_GLOBAL_PERCPU_MA_MAX_SIZE`).
+const PER_CPU_SIZE: u32 = 512;
 
 /// Whether bytes of the object may be accessed so.
 pub(super) fn accessible(
@@ -119,6 +122,15 @@ pub(super) fn check_argument(
         KfuncArg::LocalType => {
             let local = value.as_constant().and_then(|id| u32::try_from(id).ok());
             match local.and_then(|id| env.local(id)) {
+                Some(local)
+                    if proto.ret == KfuncRet::PerCpuObject
+                        && (!local.numbers || local.size > PER_CPU_SIZE) =>
+                {
+                    refuse(
+                        "the known number of a structure of numbers only, of at most 512 bytes,",
+                        "bpf_percpu_obj_new type ID argument must be of a struct of scalars".into(),
+                    )
+                }
                 Some(local) if local.size > 0 => Ok(()),
                 _ => refuse(
                     "the known number of a structure of the program's",
@@ -138,6 +150,17 @@ pub(super) fn check_argument(
                     "arg#0 expected pointer to allocated object ({})",
                     value.kernel_kind()
                 ),
+            ),
+        },
+        KfuncArg::PerCpuObject => match value.kind {
+            Kind::PerCpuLocal {
+                hold: Hold::Owned, ..
+            } if value.reference != 0 && !value.nullable && value.constant_offset() == Some(0) => {
+                Ok(())
+            }
+            _ => refuse(
+                "what the program owns, of which each CPU has its own",
+                "arg#0 expected for bpf_percpu_obj_drop_impl()".into(),
             ),
         },
         KfuncArg::Refcounted => match value.kind {
@@ -198,15 +221,20 @@ pub(crate) fn root(env: &Env<'_>, state: &State, reg: Reg) -> Result<GraphNode, 
         ));
     };
     let lock = map_field::holder(env, value);
-    match (lock, state.sections.lock) {
-        (Some((holder, id)), Some(held)) if held.holder == holder && held.value == id => Ok(holds),
+    let locks = &state.sections.locks;
+    let is_it = |(holder, id)| {
+        let mut held = locks.iter();
+        held.any(|held| held.holder == holder && held.value == id)
+    };
+    match lock {
+        Some(lock) if is_it(lock) => Ok(holds),
         _ => Err(Failure::new(
             Code::Section,
             "the lock held that is beside the list or tree",
-            state
-                .sections
-                .lock
-                .map_or("none is held".to_owned(), |_| "maybe another".to_owned()),
+            match locks.is_empty() {
+                true => "none is held",
+                false => "maybe another",
+            },
             format!(
                 "{} at off={} must be under bpf_spin_lock",
                 map_field::name(kind),

@@ -10,6 +10,12 @@
 //! stands for it. While a lock is held the program takes no other, calls no helper but the one that
 //! releases it, and does not end, so no run ends or waits with a lock held.
 //!
+//! **Resilient spin locks** are known in the same way. They return an error instead of waiting for ever, so
+//! several may be held; each call has two states after it, and only where it returned 0 is the lock held.
+//! They are released in the reverse order in which they were taken, each by the function that goes with how
+//! it was taken: the interrupt flag of one that disabled interrupts is filled in by that call, and nothing
+//! but its release takes it.
+//!
 //! **Timers** keep the map alive that they are in, so `bpf_timer_init` has to be given that map.
 
 use bpftime_isa::kfunc::{IterKind, KfuncArg};
@@ -19,7 +25,7 @@ use super::Failure;
 use super::region::{MemoryArgument, offset_of};
 use crate::assertion::{Access, AccessKind};
 use crate::diagnostic::Code;
-use crate::domain::section::{Holder, Lock};
+use crate::domain::section::{Holder, Lock, LockKind};
 use crate::domain::state::{CallbackKind, Frame, State};
 use crate::domain::value::{Hold, Id, Kind, Value};
 use crate::env::Env;
@@ -236,7 +242,7 @@ pub(crate) fn owned_kptr<'a>(
 /// What holds the lock that is beside whatever the pointer leads to, if there is one lock and it is
 /// known which it is: the map or structure, and the identity of the pointer.
 pub(super) fn holder(env: &Env<'_>, value: &Value) -> Option<(Holder, Id)> {
-    let is_lock = |field: &&MapField| field.kind == MapFieldKind::SpinLock;
+    let is_lock = |field: &&MapField| field.kind.is_lock();
     if env.fields(value.kind).iter().filter(is_lock).count() != 1 {
         return None;
     }
@@ -257,11 +263,21 @@ pub(super) fn holder(env: &Env<'_>, value: &Value) -> Option<(Holder, Id)> {
 }
 
 /// The lock that the register points to.
-pub(crate) fn lock_of(env: &Env<'_>, state: &State, reg: Reg) -> Result<Lock, Failure> {
-    exactly(env, state, reg, &MapFieldKind::SpinLock)?;
+pub(crate) fn lock_of(
+    env: &Env<'_>,
+    state: &State,
+    reg: Reg,
+    kind: LockKind,
+) -> Result<Lock, Failure> {
+    let wanted = match kind {
+        LockKind::Spin => MapFieldKind::SpinLock,
+        LockKind::Resilient | LockKind::ResilientIrq => MapFieldKind::ResSpinLock,
+    };
+    exactly(env, state, reg, &wanted)?;
     let value = state.reg(reg);
     match holder(env, value) {
         Some((holder, id)) => Ok(Lock {
+            kind,
             holder,
             value: id,
             slot: 0,
@@ -275,9 +291,14 @@ pub(crate) fn lock_of(env: &Env<'_>, state: &State, reg: Reg) -> Result<Lock, Fa
     }
 }
 
-/// Whether the lock may be taken, or released.
+/// Whether the lock may be taken, or released, by the helper.
 pub(super) fn spin_lock(env: &Env<'_>, state: &State, id: u32, reg: Reg) -> Result<(), Failure> {
-    let lock = lock_of(env, state, reg)?;
+    let lock = lock_of(env, state, reg, LockKind::Spin)?;
+    locking(state, &lock, id == SPIN_LOCK)
+}
+
+/// Whether the lock may be taken, or released.
+pub(super) fn locking(state: &State, lock: &Lock, takes: bool) -> Result<(), Failure> {
     let refuse = |needed: &str, known: &str, kernel: &str| {
         Err(Failure::new(Code::Section, needed, known, kernel))
     };
@@ -289,21 +310,40 @@ pub(super) fn spin_lock(env: &Env<'_>, state: &State, id: u32, reg: Reg) -> Resu
             "can't spin_{lock,unlock} in rbtree cb",
         );
     }
-    match (id, state.sections.lock) {
-        (SPIN_LOCK, None) => Ok(()),
-        (SPIN_LOCK, Some(_)) => refuse(
-            "no lock held",
-            "one is held",
-            "Locking two bpf_spin_locks are not allowed",
-        ),
-        (_, None) => refuse(
+    let same = |held: &&Lock| held.holder == lock.holder && held.value == lock.value;
+    let locks = &state.sections.locks;
+    if takes {
+        return match lock.kind {
+            _ if locks.is_empty() => Ok(()),
+            // Nothing would tell that it waits for ever.
+            LockKind::Spin => refuse(
+                "no lock held",
+                "one is held",
+                "Locking two bpf_spin_locks are not allowed",
+            ),
+            _ if locks.iter().any(|held| same(&held)) => refuse(
+                "a lock that is not held",
+                "it is held",
+                "Acquiring the same lock again, AA deadlock detected",
+            ),
+            _ => Ok(()),
+        };
+    }
+    let its_own = |held: &&Lock| held.kind == lock.kind && same(held);
+    match locks.last() {
+        None => refuse(
             "the lock held",
             "none is held",
             "bpf_spin_unlock without taking a lock",
         ),
-        (_, Some(held)) if held.holder == lock.holder && held.value == lock.value => Ok(()),
-        (_, Some(_)) => refuse(
-            "the lock that is held",
+        Some(held) if its_own(&held) => Ok(()),
+        Some(_) if locks.iter().any(|held| its_own(&held)) => refuse(
+            "the lock that was taken last",
+            "one that was taken before another that is held",
+            "bpf_spin_unlock cannot be out of order",
+        ),
+        Some(_) => refuse(
+            "the lock that is held, and the function that releases it",
             "maybe another",
             "bpf_spin_unlock of different lock",
         ),
@@ -331,10 +371,46 @@ pub(super) fn timer(env: &Env<'_>, state: &State, id: u32, reg: Reg) -> Result<(
     ))
 }
 
+/// Whether the register points to a work queue in a map's value; `map` is the register that holds the map, where
+/// the function takes it: the one that the work queue is in.
+pub(super) fn workqueue(
+    env: &Env<'_>,
+    state: &State,
+    reg: Reg,
+    map: Option<Reg>,
+) -> Result<(), Failure> {
+    exactly(env, state, reg, &MapFieldKind::Workqueue)?;
+    let Kind::MapValue { map: its_own } = state.reg(reg).kind else {
+        return Err(Failure::new(
+            Code::HelperArgument,
+            format!("a work queue in a map's value in {reg}"),
+            state.reg(reg).to_string(),
+            "arg#0 doesn't point to a map value",
+        ));
+    };
+    let given = map.map(|map| *state.reg(map));
+    // It keeps the map alive that it is in.
+    let fits = |given: Value| {
+        given.kind == Kind::Map { map: its_own }
+            && !given.nullable
+            && given.constant_offset() == Some(0)
+            && env.is_own_map(its_own)
+    };
+    match given {
+        Some(given) if !fits(given) => Err(Failure::new(
+            Code::HelperArgument,
+            "the map that the work queue is in in r2",
+            given.to_string(),
+            "workqueue pointer in R1 doesn't match map pointer in R2",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Whether a call is allowed in the sections that the program is in: with a lock held, what works on
 /// collections, and iterators over numbers (`kfunc_spin_allowed`).
 pub(super) fn callable(env: &Env<'_>, state: &State, target: CallTarget) -> Result<(), Failure> {
-    let Some(lock) = state.sections.lock else {
+    let Some(lock) = state.sections.locks.last() else {
         return Ok(());
     };
     let kernel = match target {
@@ -348,6 +424,7 @@ pub(super) fn callable(env: &Env<'_>, state: &State, target: CallTarget) -> Resu
                         KfuncArg::List
                             | KfuncArg::Tree
                             | KfuncArg::Refcounted
+                            | KfuncArg::ResLock
                             | KfuncArg::Iterator(IterKind::Num)
                     )
                 )
@@ -370,7 +447,7 @@ pub(super) fn leavable(state: &State, what: &str) -> Result<(), Failure> {
     let sections = &state.sections;
     let region = match sections {
         _ if sections.is_none() => return Ok(()),
-        _ if sections.lock.is_some() => "bpf_spin_lock-ed region",
+        _ if !sections.locks.is_empty() => "bpf_spin_lock-ed region",
         _ if sections.irq > 0 => "bpf_local_irq_save-ed region",
         _ if sections.rcu > 0 => "bpf_rcu_read_lock-ed region",
         _ => "bpf_preempt_disable-ed region",

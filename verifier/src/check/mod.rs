@@ -27,7 +27,9 @@ use crate::options::Target;
 pub(crate) use call::{ARGUMENT_REGS, map_argument, memory_arguments};
 pub(crate) use contract::{contract, memory as contract_memory};
 pub(crate) use dynptr::{buffer as dynptr_buffer, made as dynptr_made, place as dynptr_place};
-pub(crate) use kfunc::{irq_place, iterator, memory as kfunc_memory, place as iterator_place};
+pub(crate) use kfunc::{
+    irq_place, iterator, lock_kind, memory as kfunc_memory, place as iterator_place,
+};
 pub(crate) use local::{root, taken_out};
 pub(crate) use map_field::{lock_of, owned_kptr};
 pub(crate) use region::MemoryArgument;

@@ -1,9 +1,9 @@
 //! A state that covers two others.
 
+use super::interval::Interval;
 use super::pairs::Pairs;
-use super::section::Lock;
 use super::state::{Frame, State};
-use super::value::{Id, Kind, Value};
+use super::value::{Id, Kind, Number, Value};
 
 /// Makes identities for the values of a joined state: values that share one on both sides share
 /// one in the result.
@@ -42,16 +42,39 @@ impl Names<'_> {
 
 /// How numbers are combined: joined, or widened so that repetition ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum How {
+pub enum How<'a> {
     /// As precise as can be.
     Join,
-    /// Reaches a fixed point after a bounded number of times.
-    Widen,
+    /// Reaches a fixed point after a bounded number of times: ends that move jump to a power of two, or to
+    /// one of these numbers, in ascending order, if that is nearer.
+    Widen(&'a [u64]),
+}
+
+impl How<'_> {
+    fn combine(self, a: Number, b: Number) -> Number {
+        match self {
+            Self::Join => a.join(b),
+            Self::Widen(stops) => widen(a, b, stops),
+        }
+    }
+}
+
+/// A number that holds both. It ends at the first of the stops that is not below either, if the widened
+/// number ends beyond it: each time that it is widened again it ends at a later stop, or beyond all.
+fn widen(a: Number, b: Number, stops: &[u64]) -> Number {
+    let wide = a.widen(b);
+    let ((_, most), (least, end)) = (a.join(b).unsigned(), wide.unsigned());
+    let stop = stops.get(stops.partition_point(|stop| *stop < most));
+    let held = stop.filter(|stop| **stop < end).and_then(|stop| {
+        // Both lie between the widened number's least and the stop.
+        wide.meet(Number::range(Interval::new(least, *stop)))
+    });
+    held.unwrap_or(wide)
 }
 
 /// A state that covers both, or `None` if they cannot be in one: other frames, other resources.
 /// `next_id` is the last identity in use.
-pub fn join(a: &State, b: &State, how: How, next_id: &mut Id) -> Option<State> {
+pub fn join(a: &State, b: &State, how: How<'_>, next_id: &mut Id) -> Option<State> {
     if a.depth() != b.depth() || a.references.len() != b.references.len() {
         return None;
     }
@@ -62,18 +85,18 @@ pub fn join(a: &State, b: &State, how: How, next_id: &mut Id) -> Option<State> {
         next: next_id,
     };
     let mut result = a.clone();
-    result.sections.lock = match (a.sections.lock, b.sections.lock) {
-        (None, None) => None,
-        (Some(x), Some(y)) if x.holder == y.holder && (x.value == 0) == (y.value == 0) => {
-            let value = if x.value == 0 {
-                0
-            } else {
-                names.of(x.value, y.value)
-            };
-            Some(Lock { value, ..x })
+    if a.sections.locks.len() != b.sections.locks.len() {
+        return None;
+    }
+    let pairs = a.sections.locks.iter().zip(&b.sections.locks);
+    for (lock, (x, y)) in result.sections.locks.iter_mut().zip(pairs) {
+        if (x.kind, x.holder) != (y.kind, y.holder) || (x.value == 0) != (y.value == 0) {
+            return None;
         }
-        _ => return None,
-    };
+        if x.value != 0 {
+            lock.value = names.of(x.value, y.value);
+        }
+    }
     let depths = |state: &State| {
         let sections = &state.sections;
         (sections.rcu, sections.preempt, sections.irq)
@@ -114,14 +137,11 @@ pub fn join(a: &State, b: &State, how: How, next_id: &mut Id) -> Option<State> {
     Some(result)
 }
 
-fn join_values(a: &Value, b: &Value, how: How, names: &mut Names<'_>) -> Value {
+fn join_values(a: &Value, b: &Value, how: How<'_>, names: &mut Names<'_>) -> Value {
     match (a.kind, b.kind) {
         (Kind::Uninit, _) | (_, Kind::Uninit) => Value::uninit(),
         (Kind::Scalar, Kind::Scalar) => {
-            let number = match how {
-                How::Join => a.number.join(b.number),
-                How::Widen => a.number.widen(b.number),
-            };
+            let number = how.combine(a.number, b.number);
             let id = if a.id != 0 && b.id != 0 && number.as_constant().is_none() {
                 names.of(a.id, b.id)
             } else {
@@ -163,7 +183,7 @@ fn is_window(kind: Kind) -> bool {
     )
 }
 
-fn join_pointers(a: &Value, b: &Value, how: How, names: &mut Names<'_>) -> Value {
+fn join_pointers(a: &Value, b: &Value, how: How<'_>, names: &mut Names<'_>) -> Value {
     if (a.reference == 0) != (b.reference == 0) {
         return Value::any();
     }
@@ -197,10 +217,7 @@ fn join_pointers(a: &Value, b: &Value, how: How, names: &mut Names<'_>) -> Value
     }
     if a.delta != b.delta || a.number != b.number {
         joined.delta = 0;
-        joined.number = match how {
-            How::Join => a.offset().join(b.offset()),
-            How::Widen => a.offset().widen(b.offset()),
-        };
+        joined.number = how.combine(a.offset(), b.offset());
     }
     joined.nullable = a.nullable || b.nullable;
     joined.id = match (a.nullable, b.nullable) {

@@ -52,17 +52,15 @@ pub fn covers(general: &State, special: &State, leaks: bool) -> bool {
         .all(|(_, a, b)| frame_covers(a, b, &mut matching, leaks))
 }
 
-/// Whether both are in the same sections; what is held is the same lock.
+/// Whether both are in the same sections; what is held are the same locks.
 fn sections_match(a: &Sections, b: &Sections, matching: &mut Matching) -> bool {
-    let locks = match (a.lock, b.lock) {
-        (None, None) => true,
-        (Some(x), Some(y)) => {
-            x.holder == y.holder
+    let mut pairs = a.locks.iter().zip(&b.locks);
+    let locks = a.locks.len() == b.locks.len()
+        && pairs.all(|(x, y)| {
+            (x.kind, x.holder) == (y.kind, y.holder)
                 && (x.value == 0) == (y.value == 0)
                 && (x.value == 0 || matching.matches(x.value, y.value))
-        }
-        _ => false,
-    };
+        });
     locks && a.rcu == b.rcu && a.preempt == b.preempt && a.irq == b.irq
 }
 

@@ -82,7 +82,11 @@ fn a_join_covers_both_sides() {
     let mut identity = 1000;
     for _ in 0..15_000 {
         let (a, b) = (random.state(), random.state());
-        for how in [How::Join, How::Widen] {
+        for how in [
+            How::Join,
+            How::Widen(&[]),
+            How::Widen(&[3, 48, 999, 1 << 33]),
+        ] {
             let joined = join(&a, &b, how, &mut identity).expect("one frame, no resources");
             for leaks in [true, false] {
                 assert!(covers(&joined, &a, leaks), "{joined}\ndoes not cover\n{a}");

@@ -12,9 +12,22 @@ pub enum Holder {
     Local(u32),
 }
 
+/// Which functions take a lock and release it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LockKind {
+    /// `bpf_spin_lock`.
+    Spin,
+    /// `bpf_res_spin_lock`, which gives up where it would wait for ever.
+    Resilient,
+    /// `bpf_res_spin_lock_irqsave`.
+    ResilientIrq,
+}
+
 /// A spin lock in a map's value or in an object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Lock {
+    /// How it was taken.
+    pub kind: LockKind,
     /// What it is in.
     pub holder: Holder,
     /// Identity of the pointer to the value or object; 0 for the only value of a map of one.
@@ -24,10 +37,10 @@ pub struct Lock {
 }
 
 /// The sections that a program is in at one place.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Sections {
-    /// The spin lock that is held.
-    pub lock: Option<Lock>,
+    /// The spin locks that are held, in the order in which they were taken; of `bpf_spin_lock`, one.
+    pub locks: Vec<Lock>,
     /// RCU read-side sections that the program entered and did not leave.
     pub rcu: u32,
     /// How often preemption was disabled and not enabled again.

@@ -37,6 +37,8 @@ pub enum CallbackKind {
     Less,
     /// `bpf_timer_set_callback`: some time later, on a stack of its own.
     Timer,
+    /// `bpf_wq_set_callback_impl`: some time later, on a stack of its own, where it may sleep.
+    Workqueue,
     /// A global function that is judged by its contract: no helper calls it, but it starts and ends as
     /// one that is called later.
     Global,
@@ -59,7 +61,7 @@ impl CallbackKind {
 
     /// Whether the function is called after the helper has returned.
     pub fn is_later(self) -> bool {
-        self == Self::Timer
+        matches!(self, Self::Timer | Self::Workqueue)
     }
 
     /// Greatest number that it may return; the least is 0.

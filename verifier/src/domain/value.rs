@@ -78,6 +78,15 @@ pub enum Kind {
         /// Why the object is still there.
         hold: Hold,
     },
+    /// Objects of a structure that the program declares, of which each CPU has its own; no address.
+    PerCpuLocal {
+        /// Number of the structure in the program's BTF.
+        type_id: u32,
+        /// Why the objects are still there.
+        hold: Hold,
+    },
+    /// A variable of the kernel's of which each CPU has its own; no address.
+    PerCpu(PerCpu),
     /// Part of a dynptr that lives on the stack; only there. Its reference is that of what has to be
     /// given back, or an identity of its own that slices of it share.
     Dynptr {
@@ -94,6 +103,8 @@ pub enum Kind {
     IrqFlag {
         /// How often they were disabled then, this time included.
         depth: u8,
+        /// Whether a lock was taken with it.
+        lock: bool,
     },
     /// Memory of a dynptr, or the buffer that stands in for it.
     Slice {
@@ -111,6 +122,15 @@ pub enum Kind {
         /// First slot.
         entry: u32,
     },
+}
+
+/// A variable of the kernel's of which each CPU has its own.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum PerCpu {
+    /// So many bytes, which may be read.
+    Memory(u32),
+    /// The kernel's structure with the number.
+    Structure(u32),
 }
 
 /// Why an object of a program's structure is still there.
@@ -270,6 +290,7 @@ impl Value {
             (Kind::Func { .. }, _) => "func",
             (Kind::Local { hold, .. }, false) => hold.kernel_kind(),
             (Kind::Local { .. }, true) => "ptr_or_null_",
+            (Kind::PerCpuLocal { .. } | Kind::PerCpu(_), _) => "percpu_ptr_",
             (Kind::Dynptr { .. } | Kind::GivenDynptr, _) => "dynptr_ptr",
             (Kind::Arena, _) => "arena",
             (Kind::IrqFlag { .. }, _) => "irq_flag",

@@ -9,9 +9,10 @@ use crate::check::{
     ARGUMENT_REGS, Failure, dynptr_made, lock_of, map_argument, memory_arguments, owned_kptr,
 };
 use crate::domain::interval::Interval;
-use crate::domain::section::Lock;
+use crate::domain::section::{Lock, LockKind};
+use crate::domain::stack::{self, Found};
 use crate::domain::state::{Reference, State};
-use crate::domain::value::{Hold, Kind, Number, Value};
+use crate::domain::value::{Hold, Kind, Number, PerCpu, Value};
 use crate::env::Env;
 
 pub(super) fn helper(
@@ -79,6 +80,26 @@ pub(super) fn helper(
             let size = size.and_then(|size| u32::try_from(size).ok()).unwrap_or(0);
             dynptr::slice(notes, state, Reg::R1, (size, true), None)?
         }
+        RetType::OfCpu(nullable) => {
+            let kind = match state.reg(Reg::R1).kind {
+                Kind::PerCpu(PerCpu::Memory(size)) => Kind::Bytes { size },
+                Kind::PerCpu(PerCpu::Structure(type_id)) => Kind::Object(Object::Typed {
+                    type_id,
+                    trust: Trust::Argument,
+                }),
+                // As the object of which each CPU has its own, it is there until the RCU section ends.
+                Kind::PerCpuLocal { type_id, .. } => Kind::Local {
+                    type_id,
+                    hold: Hold::Rcu,
+                },
+                _ => Kind::Any,
+            };
+            Value {
+                nullable,
+                id: if nullable { notes.fresh_id() } else { 0 },
+                ..Value::pointer(kind)
+            }
+        }
         RetType::Void | RetType::Unsupported(_) => Value::uninit(),
     };
     let mut changes_packet = proto.changes_packet;
@@ -98,8 +119,8 @@ pub(super) fn helper(
     }
     match id {
         SPIN_LOCK => {
-            let lock = lock_of(env, state, Reg::R1)?;
-            state.sections.lock = Some(Lock { slot, ..lock });
+            let lock = lock_of(env, state, Reg::R1, LockKind::Spin)?;
+            state.sections.locks.push(Lock { slot, ..lock });
         }
         SPIN_UNLOCK => super::local::unlocked(env, state),
         _ => {}
@@ -183,11 +204,43 @@ fn looked_up(
         (Some(MapType::XskMap), _) => Kind::Object(Object::XdpSock),
         _ => Kind::MapValue { map: index },
     };
+    if matches!(kind, Kind::MapValue { .. }) && is_in_array(env, state, index) {
+        return Value {
+            id: if env.holds_lock(kind) {
+                notes.fresh_id()
+            } else {
+                0
+            },
+            ..Value::pointer(kind)
+        };
+    }
     Value {
         nullable: true,
         id: notes.fresh_id(),
         ..Value::pointer(kind)
     }
+}
+
+/// Whether the key in `r2` is a known index of the array: all values of an array are there, always. How many
+/// an array has that a map of maps holds is not known.
+fn is_in_array(env: &Env<'_>, state: &State, index: u32) -> bool {
+    let array = env.map(index).filter(|map| {
+        env.is_own_map(index) && matches!(map.map_type, MapType::Array | MapType::PerCpuArray)
+    });
+    let key = state.reg(Reg::R2);
+    let at = match (key.kind, key.constant_offset()) {
+        (Kind::Stack { frame }, Some(offset)) => usize::try_from(stack::SIZE as i64 + offset)
+            .ok()
+            .zip(state.frame(frame.into())),
+        _ => None,
+    };
+    let known = at.and_then(|(at, frame)| match frame.stack.read(at, 4) {
+        Found::Value(value) => value.as_constant(),
+        _ => None,
+    });
+    array
+        .zip(known)
+        .is_some_and(|(array, key)| key < u64::from(array.max_entries))
 }
 
 /// Something that was acquired, or null.

@@ -9,7 +9,7 @@
 //!
 //! `bpf_rbtree_add` compares nodes of the tree that way, with the tree's lock held.
 //!
-//! A function that is called later (a timer's) starts with a stack of its own and holds no resources;
+//! A function that is called later (a timer's or a work queue's) starts with a stack of its own and holds no resources;
 //! of what it shares with the program, which is maps, nothing is ever known.
 
 use bpftime_isa::Reg;
@@ -72,7 +72,7 @@ pub(crate) fn entered(
             element(notes, map),
             *state.reg(Reg::R3),
         ],
-        (CallbackKind::Timer, Some(map)) => vec![
+        (CallbackKind::Timer | CallbackKind::Workqueue, Some(map)) => vec![
             Value::pointer(Kind::Map { map }),
             Value::pointer(Kind::MapKey { map }),
             element(notes, map),

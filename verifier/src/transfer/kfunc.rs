@@ -5,10 +5,14 @@ use bpftime_isa::context::{Object, Trust};
 use bpftime_isa::kfunc::{Element, IterKind, KfuncArg, KfuncEffect, KfuncProto, KfuncRet};
 
 use super::{Notes, call::acquired, invalid};
-use crate::check::{ARGUMENT_REGS, Failure, irq_place, iterator, iterator_place, kfunc_memory};
+use crate::check::{
+    ARGUMENT_REGS, Failure, irq_place, iterator, iterator_place, kfunc_memory, lock_kind, lock_of,
+};
+use crate::domain::interval::Interval;
+use crate::domain::section::{Lock, LockKind};
 use crate::domain::stack;
 use crate::domain::state::{Reference, State};
-use crate::domain::value::{Id, Kind, Value};
+use crate::domain::value::{Id, Kind, Number, Value};
 use crate::env::Env;
 
 /// The states after the call: going on to the next element, there is one or there is none.
@@ -41,24 +45,14 @@ pub(crate) fn kfunc(
         (KfuncEffect::PreemptEnable, _) => {
             state.sections.preempt = state.sections.preempt.saturating_sub(1);
         }
-        (KfuncEffect::IrqSave, _) => {
-            let (frame, at) = irq_place(&state, Reg::R1)?;
-            state.sections.irq = state.sections.irq.saturating_add(1);
-            let depth = state.sections.irq;
-            if let Some(used) = notes.stack.get_mut(frame) {
-                *used = (*used).max((stack::SIZE - at) as u32);
+        (KfuncEffect::IrqSave, _) => irq_saved(notes, &mut state, Reg::R1, false)?,
+        (KfuncEffect::IrqRestore, _) => irq_restored(&mut state, Reg::R1)?,
+        (KfuncEffect::Lock, _) => return lock(env, notes, state, slot, proto),
+        (KfuncEffect::Unlock, _) => {
+            if lock_kind(proto) == LockKind::ResilientIrq {
+                irq_restored(&mut state, Reg::R2)?;
             }
-            if let Some(frame) = state.frame_mut(frame) {
-                let flag = Value::pointer(Kind::IrqFlag { depth });
-                frame.stack.write(at, 8, flag);
-            }
-        }
-        (KfuncEffect::IrqRestore, _) => {
-            let (frame, at) = irq_place(&state, Reg::R1)?;
-            state.sections.irq = state.sections.irq.saturating_sub(1);
-            if let Some(frame) = state.frame_mut(frame) {
-                frame.stack.may_write(at, 8);
-            }
+            super::local::unlocked(env, &mut state);
         }
         (KfuncEffect::Dynptr(kind), _) => {
             if let Some(reg) = last(proto) {
@@ -75,11 +69,7 @@ pub(crate) fn kfunc(
         _ => {}
     }
     for (reg, argument) in ARGUMENT_REGS.into_iter().zip(proto.args) {
-        if matches!(
-            argument,
-            KfuncArg::MemRead | KfuncArg::MemWrite | KfuncArg::FixedMemWrite(_)
-        ) {
-            let memory = kfunc_memory(&state, reg, *argument)?;
+        if let Some(memory) = kfunc_memory(&state, reg, *argument)? {
             super::memory::helper_writes(env, notes, &mut state, &memory);
         }
     }
@@ -100,9 +90,11 @@ pub(crate) fn kfunc(
         })
     };
     let result = match proto.ret {
-        KfuncRet::Object | KfuncRet::Again | KfuncRet::Node | KfuncRet::Member => {
-            object.unwrap_or(Value::uninit())
-        }
+        KfuncRet::Object
+        | KfuncRet::PerCpuObject
+        | KfuncRet::Again
+        | KfuncRet::Node
+        | KfuncRet::Member => object.unwrap_or(Value::uninit()),
         KfuncRet::Memory(size) => Value::pointer(Kind::Slice {
             size,
             writable: true,
@@ -144,6 +136,70 @@ pub(crate) fn kfunc(
     state.set(Reg::R0, result);
     Ok(vec![state])
 }
+
+/// Interrupts are disabled, and the flag in the register says whether they were enabled.
+fn irq_saved(notes: &mut Notes, state: &mut State, reg: Reg, lock: bool) -> Result<(), Failure> {
+    let (frame, at) = irq_place(state, reg)?;
+    state.sections.irq = state.sections.irq.saturating_add(1);
+    let depth = state.sections.irq;
+    if let Some(used) = notes.stack.get_mut(frame) {
+        *used = (*used).max((stack::SIZE - at) as u32);
+    }
+    if let Some(frame) = state.frame_mut(frame) {
+        let flag = Value::pointer(Kind::IrqFlag { depth, lock });
+        frame.stack.write(at, 8, flag);
+    }
+    Ok(())
+}
+
+fn irq_restored(state: &mut State, reg: Reg) -> Result<(), Failure> {
+    let (frame, at) = irq_place(state, reg)?;
+    state.sections.irq = state.sections.irq.saturating_sub(1);
+    if let Some(frame) = state.frame_mut(frame) {
+        frame.stack.may_write(at, 8);
+    }
+    Ok(())
+}
+
+/// The lock is taken and the result 0, or it is not and the result an error.
+fn lock(
+    env: &Env<'_>,
+    notes: &mut Notes,
+    mut state: State,
+    slot: u32,
+    proto: &KfuncProto,
+) -> Result<Vec<State>, Failure> {
+    let kind = lock_kind(proto);
+    let taken = lock_of(env, &state, Reg::R1, kind)?;
+    let mut failed = state.clone();
+    state.sections.locks.push(Lock { slot, ..taken });
+    if kind == LockKind::ResilientIrq {
+        let (frame, at) = irq_place(&failed, Reg::R2)?;
+        if let Some(frame) = failed.frame_mut(frame) {
+            // Nothing is said of what it holds then.
+            frame.stack.may_write(at, 8);
+        }
+        irq_saved(notes, &mut state, Reg::R2, true)?;
+    }
+    state.clear_caller_saved();
+    state.set(Reg::R0, Value::constant(0));
+    failed.clear_caller_saved();
+    failed.set(Reg::R0, Value::scalar(error()));
+    Ok(vec![state, failed])
+}
+
+/// An error number as an `int`, of which the upper half is not known.
+fn error() -> Number {
+    let least = MAX_ERRNO.wrapping_neg() as u32;
+    let number = Number {
+        narrow: Interval::new(least, u32::MAX),
+        ..Number::unknown()
+    };
+    number.reduce().unwrap_or(number)
+}
+
+/// Greatest error number.
+const MAX_ERRNO: u32 = 4095;
 
 /// The register of the last argument.
 fn last(proto: &KfuncProto) -> Option<Reg> {
@@ -188,9 +244,10 @@ fn write(
 /// Once an iterator has given null it gives nothing else.
 fn next(env: &Env<'_>, mut state: State, kind: IterKind) -> Result<Vec<State>, Failure> {
     let made = iterator(&state, Reg::R1, kind)?;
-    // What it gave before may be gone.
+    // What it gave before may be gone, but for numbers, which are in the iterator itself.
     let stale = |value: &Value| {
-        value.reference == made.reference && !matches!(value.kind, Kind::Iterator { .. })
+        value.reference == made.reference
+            && !matches!(value.kind, Kind::Iterator { .. } | Kind::Bytes { .. })
     };
     state.change_values(stale, |value| *value = invalid(env));
     state.clear_caller_saved();

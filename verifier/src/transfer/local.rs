@@ -13,9 +13,10 @@ use crate::domain::state::State;
 use crate::domain::value::{Hold, Kind, Value};
 use crate::env::Env;
 
-/// The lock is given up: what a collection holds may be taken out by others from now on.
+/// The lock that was taken last is given up: what a collection holds may be taken out by others from now on.
+/// If others are held, what was found under these is not told apart.
 pub(super) fn unlocked(env: &Env<'_>, state: &mut State) {
-    state.sections.lock = None;
+    state.sections.locks.pop();
     let in_rcu = env.in_rcu(state);
     let gone = invalid(env);
     let ends = |value: &Value| match value.kind {
@@ -46,6 +47,9 @@ pub(super) fn left_rcu(state: &mut State) {
             Kind::Local {
                 hold: Hold::Rcu,
                 ..
+            } | Kind::PerCpuLocal {
+                hold: Hold::Rcu,
+                ..
             } | Kind::Object(Object::Typed {
                 trust: Trust::Rcu,
                 ..
@@ -54,7 +58,7 @@ pub(super) fn left_rcu(state: &mut State) {
     };
     state.change_values(kept, |value| {
         match &mut value.kind {
-            Kind::Local { hold, .. } => *hold = Hold::Stale,
+            Kind::Local { hold, .. } | Kind::PerCpuLocal { hold, .. } => *hold = Hold::Stale,
             Kind::Object(Object::Typed { trust, .. }) => *trust = Trust::Walked,
             _ => {}
         }
@@ -70,7 +74,9 @@ pub(super) fn given_away(env: &Env<'_>, state: &mut State, proto: &KfuncProto) {
     for (reg, argument) in ARGUMENT_REGS.into_iter().zip(proto.args) {
         let reference = state.reg(reg).reference;
         match argument {
-            KfuncArg::Object if reference != 0 => state.release(reference, invalid(env)),
+            KfuncArg::Object | KfuncArg::PerCpuObject if reference != 0 => {
+                state.release(reference, invalid(env))
+            }
             KfuncArg::ListNode | KfuncArg::TreeNode if reference != 0 => {
                 state.references.retain(|held| held.id != reference);
                 state.change_values(
@@ -101,6 +107,14 @@ pub(super) fn result(
         KfuncRet::Object => {
             let type_id = state.reg(Reg::R1).as_constant();
             let kind = Kind::Local {
+                type_id: type_id.map_or(u32::MAX, |id| id as u32),
+                hold: Hold::Owned,
+            };
+            acquired(notes, state, slot, kind)
+        }
+        KfuncRet::PerCpuObject => {
+            let type_id = state.reg(Reg::R1).as_constant();
+            let kind = Kind::PerCpuLocal {
                 type_id: type_id.map_or(u32::MAX, |id| id as u32),
                 hold: Hold::Owned,
             };

@@ -78,7 +78,7 @@ pub(crate) fn step(
             dst,
             src,
         } => {
-            let number = state.reg(src).number.alu_movsx(width, from.bytes() * 8);
+            let number = alu::number_of(state.reg(src)).alu_movsx(width, from.bytes() * 8);
             state.set(dst, Value::scalar(number));
         }
         Instruction::Neg { width, dst } => {

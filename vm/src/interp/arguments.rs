@@ -146,7 +146,7 @@ impl Argument {
             ArgType::KptrField | ArgType::ReleasedKptr => Err(ArgumentProblem::Unsupported(
                 "a kernel pointer in a map's value",
             )),
-            ArgType::Struct(_) | ArgType::StructOrNull(_) => {
+            ArgType::Struct(_) | ArgType::StructOrNull(_) | ArgType::PerCpu => {
                 Err(ArgumentProblem::Unsupported("a structure of the kernel's"))
             }
             ArgType::SpinLock | ArgType::Timer => Err(ArgumentProblem::Unsupported(

@@ -76,6 +76,7 @@ fn can_be_called(proto: &HelperProto) -> bool {
                 | ArgType::ReleasedKptr
                 | ArgType::Struct(_)
                 | ArgType::StructOrNull(_)
+                | ArgType::PerCpu
                 | ArgType::NewDynptr(_)
                 | ArgType::Dynptr
                 | ArgType::ReleasedDynptr
