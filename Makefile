@@ -28,13 +28,14 @@ bench:
 	target/release/bench-uprobe target/release/bpftime bench-results.json
 	$(MAKE) --no-print-directory bench-verifier
 
-## bench-verifier: growth of the verifier's time on generated programs; time and memory on programs that
-## are made to cost much (some minutes, most of them the kernel's); both of verdicts on the objects below $BPFTIME_SAMPLES, ours beside PREVAIL's and the kernel's; as tables and as JSON
+## bench-verifier: growth of the verifier's time on generated programs; its number domains beside the same
+## without generics; time and memory on programs that are made to cost much, and of verdicts on the objects below $BPFTIME_SAMPLES, ours beside PREVAIL's and the kernel's; as tables and as JSON
 bench-verifier:
 	scripts/install-deps.sh
 	$(MAKE) --no-print-directory -s -C benches
 	cargo build --release -p bpftime-bench-verifier
 	target/release/bench-verifier-growth bench-growth.json --plot docs/verifier-growth.svg
+	target/release/bench-verifier-domains bench-domains.json
 	target/release/bench-verifier-hostile bench-hostile.json
 ifdef BPFTIME_SAMPLES
 	target/release/bench-verifier $(BPFTIME_SAMPLES) bench-verifier.json \
