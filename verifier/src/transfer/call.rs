@@ -131,8 +131,11 @@ pub(super) fn helper(
             ArgType::RingBufMem | ArgType::ReleasedSock | ArgType::ReleasedKptr
         )
     }) {
-        let reference = state.reg(ARGUMENT_REGS[position]).reference;
-        if reference != 0 {
+        let given = *state.reg(ARGUMENT_REGS[position]);
+        let reference = given.reference;
+        if matches!(given.kind, Kind::PerCpuLocal { .. }) && env.in_rcu(state) {
+            super::local::shared(state, reference);
+        } else if reference != 0 {
             state.release(reference, invalid(env));
         }
     }

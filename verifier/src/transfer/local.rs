@@ -10,7 +10,7 @@ use super::call::acquired;
 use super::invalid;
 use crate::check::{ARGUMENT_REGS, Failure, root, taken_out};
 use crate::domain::state::State;
-use crate::domain::value::{Hold, Kind, Value};
+use crate::domain::value::{Hold, Id, Kind, Value};
 use crate::env::Env;
 
 /// The lock that was taken last is given up: what a collection holds may be taken out by others from now on.
@@ -67,6 +67,21 @@ pub(super) fn left_rcu(state: &mut State) {
         value.nullable = false;
         value.id = 0;
     });
+}
+
+/// What each CPU has its own of was put into a map: others may take it out and drop it, but it is there until
+/// the RCU section ends.
+pub(super) fn shared(state: &mut State, reference: Id) {
+    state.references.retain(|held| held.id != reference);
+    state.change_values(
+        |value| value.reference == reference && reference != 0,
+        |value| {
+            if let Kind::PerCpuLocal { hold, .. } = &mut value.kind {
+                *hold = Hold::Rcu;
+                value.reference = 0;
+            }
+        },
+    );
 }
 
 /// What is given away by the call: dropped, or put into a collection.
