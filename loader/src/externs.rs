@@ -1,12 +1,11 @@
 //! Symbols that the object leaves undefined: kernel options, kernel functions and variables.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use bpftime_abi::map_type::create_flags::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG};
 
 use crate::btf::{Btf, Kind};
-use crate::core_relo;
+use crate::core_relo::{self, CoreError, Fuel};
 use crate::elf::Elf;
 use crate::environment::Environment;
 use crate::kernel_config::KconfigExtern;
@@ -43,6 +42,7 @@ pub(crate) fn resolve(
     let Some(btf) = btf else { return Ok(externs) };
     let declared = Declared::read(btf);
     let mut options = Vec::new();
+    let mut fuel = Fuel::new();
     for (index, symbol) in elf.symbols.iter().enumerate() {
         if !symbol.undefined || symbol.name.is_empty() {
             continue;
@@ -50,17 +50,19 @@ pub(crate) fn resolve(
         if let Some(var) = declared.options.get(symbol.name) {
             let option = KconfigExtern::read(btf, symbol.name, *var, symbol.weak)?;
             options.push((index, option));
-        } else if let Some(kind) = declared.kernel.get(symbol.name) {
+        } else if let Some(declaration) = declared.kernel.get(symbol.name) {
             let target = environment.target_btf()?;
-            let found = kernel_symbol(target.as_ref(), symbol.name, *kind);
+            let found = kernel_symbol(btf, *declaration, target.as_deref(), &mut fuel);
+            let found =
+                found.map_err(|error| LoadError::extern_(symbol.name, error.to_string()))?;
             let resolved = match found {
                 Some(resolved) => resolved,
                 None if symbol.weak => Extern::Absent,
                 None => {
                     return Err(LoadError::extern_(
                         symbol.name,
-                        "the target kernel's type information does not have it, and the extern \
-                         is not `__weak`",
+                        "the target kernel's type information does not have it, or not with such a \
+                         type, and the extern is not `__weak`",
                     ));
                 }
             };
@@ -118,12 +120,23 @@ pub(crate) fn makes_objects(elf: &Elf<'_>, externs: &HashMap<usize, Extern>) -> 
     })
 }
 
-fn kernel_symbol(target: Option<&Arc<Btf>>, name: &str, kind: Kind) -> Option<Extern> {
-    let btf_id = core_relo::type_named(target?, name, kind)?;
-    Some(match kind {
+/// What the kernel has for a declaration. One of another type is not what is declared: that is how
+/// programs choose among versions of a function, each declared with a flavour and `__weak`.
+fn kernel_symbol(
+    local: &Btf,
+    declaration: u32,
+    target: Option<&Btf>,
+    fuel: &mut Fuel,
+) -> Result<Option<Extern>, CoreError> {
+    let Some(target) = target else {
+        return Ok(None);
+    };
+    let ty = local.ty(declaration)?;
+    let found = core_relo::symbol_named(local, &ty, target, fuel)?;
+    Ok(found.map(|btf_id| match ty.kind {
         Kind::Func => Extern::Function { btf_id },
         _ => Extern::Variable { btf_id },
-    })
+    }))
 }
 
 /// Externs that the object's BTF declares, by name.
@@ -131,7 +144,7 @@ struct Declared<'a> {
     /// Variables of `.kconfig`.
     options: HashMap<&'a str, u32>,
     /// Functions and variables of `.ksyms`.
-    kernel: HashMap<&'a str, Kind>,
+    kernel: HashMap<&'a str, u32>,
 }
 
 impl<'a> Declared<'a> {
@@ -157,7 +170,7 @@ impl<'a> Declared<'a> {
                         declared.options.insert(name, ty.id);
                     }
                     Kind::Var | Kind::Func => {
-                        declared.kernel.insert(name, ty.kind);
+                        declared.kernel.insert(name, ty.id);
                     }
                     _ => {}
                 }

@@ -22,7 +22,7 @@ mod value;
 use bpftime_isa::Insn;
 use thiserror::Error;
 
-use crate::btf::{Btf, BtfError, Kind, essential_name, ext::CoreRecord};
+use crate::btf::{Btf, BtfError, Kind, Type, essential_name, ext::CoreRecord};
 use crate::limits;
 
 /// `enum bpf_core_relo_kind`.
@@ -189,6 +189,29 @@ pub(crate) fn relocate(
 /// Whether the kernel's types are needed for the relocation.
 pub(crate) fn needs_target(record: &CoreRecord) -> bool {
     RelocationKind::from_u32(record.kind) != Some(RelocationKind::TypeIdLocal)
+}
+
+/// The number of the kernel's function or variable that an extern stands for: that of its name without
+/// flavour, if its type is one that the extern's may stand for (`find_ksym_btf_id` in libbpf).
+pub(crate) fn symbol_named(
+    local: &Btf,
+    ty: &Type<'_>,
+    target: &Btf,
+    fuel: &mut Fuel,
+) -> Result<Option<u32>, CoreError> {
+    let name = essential_name(local.name(ty)?);
+    fuel.steps(name.len())?;
+    // Names of kernel functions may look like ones with a flavour themselves.
+    for id in target.candidates(essential_name(name)) {
+        let found = target.ty(*id)?;
+        if found.kind != ty.kind || target.name(&found)? != name {
+            continue;
+        }
+        let (ours, theirs) = (ty.size_or_type, found.size_or_type);
+        let fits = compat::types_compatible(local, ours, target, theirs, fuel)?;
+        return Ok(fits.then_some(*id));
+    }
+    Ok(None)
 }
 
 /// The number of the type of that name and kind, or of that name without what follows `___`: some of
