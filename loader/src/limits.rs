@@ -14,6 +14,8 @@ pub const RELOCATIONS: u64 = 1 << 20;
 pub const MAPS: u64 = 4096;
 /// Bytes of all global data (`.data`, `.rodata`, `.bss`, `.kconfig`) together.
 pub const DATA_BYTES: u64 = 64 << 20;
+/// Bytes of a section of zeros (`.bss`) that are kept as such; of a larger one, the size alone is.
+pub const ZERO_BYTES: u64 = 16 << 20;
 /// Slots of one linked program; the kernel's limit for privileged programs.
 #[doc(alias = "BPF_COMPLEXITY_LIMIT_INSNS")]
 pub const PROGRAM_SLOTS: u64 = 1_000_000;

@@ -55,10 +55,16 @@ impl Maps {
             if !is_global_data(section) || section.size == 0 {
                 continue;
             }
-            total = total.saturating_add(section.size);
             let what = format!("bytes of global data, section `{}`", section.name);
-            limits::check(what, total, limits::DATA_BYTES)?;
-            let mut def = data_map(section, object_name);
+            // What holds nothing but zeros takes no memory here if it is large.
+            let zeros = section.nobits && section.size > limits::ZERO_BYTES;
+            if zeros {
+                limits::check(what, section.size, u32::MAX.into())?;
+            } else {
+                total = total.saturating_add(section.size);
+                limits::check(what, total, limits::DATA_BYTES)?;
+            }
+            let mut def = data_map(section, object_name, zeros);
             if let Some(btf) = btf {
                 let offsets = symbols_of(elf, index);
                 def.fields = fields_of_section(btf, section.name, &offsets);
@@ -296,20 +302,28 @@ fn is_global_data(section: &Section<'_>) -> bool {
     })
 }
 
-fn data_map(section: &Section<'_>, object_name: &str) -> MapDef {
+fn data_map(section: &Section<'_>, object_name: &str, zeros: bool) -> MapDef {
     let read_only = section.name.starts_with(".rodata");
-    let initial: Arc<[u8]> = if section.nobits {
+    let initial: Arc<[u8]> = if zeros {
+        [].into()
+    } else if section.nobits {
         // Within `DATA_BYTES`, as the caller checked.
         vec![0; section.size as usize].into()
     } else {
         section.data.into()
     };
     let read_only = if read_only { BPF_F_RDONLY_PROG } else { 0 };
-    global_data_map(
-        data_map_name(object_name, section.name),
-        BPF_F_MMAPABLE | read_only,
-        initial,
-    )
+    let name = data_map_name(object_name, section.name);
+    let map = global_data_map(name, BPF_F_MMAPABLE | read_only, initial);
+    if !zeros {
+        return map;
+    }
+    MapDef {
+        // Within 32 bits, as the caller checked.
+        value_size: section.size as u32,
+        initial: None,
+        ..map
+    }
 }
 
 /// An array map of one value that holds global variables.

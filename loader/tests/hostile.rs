@@ -223,9 +223,9 @@ fn errors_name_the_place() {
             &["`CONFIG_NO_SUCH_OPTION`", "__weak"],
         ),
         (
-            "char big[200 << 20];\nSEC(\"xdp\") int p(void *c) { return big[5]; }",
+            "char big[5UL << 30];\nSEC(\"xdp\") int p(void *c) { return big[5]; }",
             &["-g"],
-            &["`.bss`", "209715200"],
+            &["`.bss`", "5368709120"],
         ),
         (
             "static int x;\nint *pointers[] = { &x };",
@@ -240,6 +240,24 @@ fn errors_name_the_place() {
         for part in expected {
             assert!(error.contains(part), "{error:?} does not say {part}");
         }
+    }
+}
+
+#[test]
+fn many_zeros_take_no_memory() {
+    let text = |bytes: u32| {
+        format!(
+            "char big[{bytes}];\n__attribute__((section(\"xdp\"))) int p(void *c) {{ return big[5]; }}"
+        )
+    };
+    for (bytes, kept) in [(1 << 20, true), (200 << 20, false)] {
+        let Some(object) = object_of(&text(bytes), &["-g"]) else {
+            return;
+        };
+        let object = parse(&object, "zeros").unwrap();
+        let map = &object.maps()[0];
+        assert_eq!(map.value_size, bytes);
+        assert_eq!(map.initial.is_some(), kept);
     }
 }
 
