@@ -15,6 +15,8 @@ pub struct Hook {
     /// What it is attached to, as far as it is known: the text after the `/` of its section
     /// (`libc.so.6:malloc`, `tcp` of `iter/tcp`), or the structure of `struct_ops`.
     pub target: Option<String>,
+    /// The member of that structure which the program implements.
+    pub member: Option<String>,
     /// What programs are called with whose context is typed by BTF.
     pub signature: Option<Signature>,
 }
@@ -114,6 +116,7 @@ impl Hook {
         Self {
             sleepable: kind.def.sleepable,
             target: kind.target.map(str::to_owned),
+            member: None,
             signature: None,
         }
     }
@@ -127,6 +130,7 @@ impl Program {
             attach_type: self.attach_type,
             sleepable: self.may_sleep(),
             target: self.hook.target.as_deref(),
+            member: self.hook.member.as_deref(),
         }
     }
 

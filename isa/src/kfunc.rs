@@ -26,6 +26,8 @@ pub enum IterKind {
     CssTask,
     /// Bits that are set in memory, by number.
     Bits,
+    /// Tasks in a dispatch queue of sched_ext.
+    ScxDsq,
 }
 
 impl IterKind {
@@ -35,6 +37,7 @@ impl IterKind {
             Self::Num | Self::TaskVma | Self::CssTask => 8,
             Self::Bits => 16,
             Self::Task | Self::Css => 24,
+            Self::ScxDsq => 48,
         }
     }
 
@@ -47,6 +50,7 @@ impl IterKind {
             Self::Css => "iter_css",
             Self::CssTask => "iter_css_task",
             Self::Bits => "iter_bits",
+            Self::ScxDsq => "iter_scx_dsq",
         }
     }
 
@@ -55,6 +59,7 @@ impl IterKind {
         match self {
             Self::Num | Self::Bits => Element::Bytes(4),
             Self::Task | Self::CssTask => Element::Struct("task_struct"),
+            Self::ScxDsq => Element::Rcu("task_struct"),
             Self::TaskVma => Element::Struct("vm_area_struct"),
             Self::Css => Element::Struct("cgroup_subsys_state"),
         }
@@ -66,8 +71,10 @@ impl IterKind {
 pub enum Element {
     /// The address of so many bytes that may be read.
     Bytes(u32),
-    /// The address of a structure of the kernel's.
+    /// The address of a structure of the kernel's, which may be gone when the iterator goes on.
     Struct(&'static str),
+    /// The address of a structure of the kernel's that RCU keeps.
+    Rcu(&'static str),
 }
 
 /// What a dynptr, a checked window on memory that lives on the program's stack, is about.
@@ -152,8 +159,13 @@ pub enum KfuncArg {
     MemWriteOrNull,
     /// Memory of so many bytes that is read.
     FixedMemRead(u32),
+    /// Memory that is read, of the size of that structure of the kernel's, which holds numbers only.
+    StructMemRead(&'static str),
     /// Size of the memory before.
     Size,
+    /// Number, known at verification: bytes of the result (`rdwr_buf_size`).
+    #[doc(alias = "rdwr_buf_size")]
+    ResultSize,
     /// A dynptr that was made, or null.
     DynptrOrNull,
     /// Number, known at verification, of one of the kernel's structures, or 0 for memory without type.
@@ -197,6 +209,15 @@ pub enum KfuncRet {
     Number,
     /// A structure that is valid while the program runs, or null.
     StructOrNull(&'static str),
+    /// A structure that is valid in the RCU section, or null (`KF_RCU_PROTECTED`).
+    RcuOrNull(&'static str),
+    /// A structure of which nothing is said (neither `KF_ACQUIRE` nor `KF_RCU_PROTECTED`), as arguments of
+    /// traced functions.
+    Plain(&'static str),
+    /// As [`Self::Plain`], or null.
+    PlainOrNull(&'static str),
+    /// The address of so many bytes, which may be written, as the third argument says, or null.
+    SizedMemoryOrNull,
     /// A structure that has to be given back.
     Acquired(&'static str),
     /// As [`Self::Acquired`], or null.
@@ -293,6 +314,26 @@ pub enum Offer {
     Syscall,
     /// Iterators, security hooks, and whatever may sleep.
     CssTask,
+    /// Schedulers (`sched_ext_ops`), tracing and system calls. The sets that follow, Linux 6.18 looks at when
+    /// the function is called, and ends the scheduler; later ones before it is loaded
+    /// (`scx_kfunc_context_filter`).
+    Sched,
+    /// Schedulers where they choose a processor, and where no queue is locked.
+    SchedSelect,
+    /// Schedulers where they put a task into a queue.
+    SchedEnqueue,
+    /// Schedulers where they dispatch.
+    SchedDispatch,
+    /// Schedulers where they dispatch, and where no queue is locked.
+    SchedMove,
+    /// Schedulers where they lose a processor.
+    SchedRelease,
+    /// Schedulers where no queue is locked.
+    SchedUnlocked,
+    /// Drivers of input devices (`hid_bpf_ops`).
+    Hid,
+    /// Drivers of input devices, and system calls.
+    HidOrSyscall,
 }
 
 /// A function.
@@ -379,7 +420,55 @@ impl KfuncProto {
                 ProgType::Tracing if caller.attach_type == Some(AttachType::TRACE_ITER) => true,
                 _ => caller.sleepable,
             },
+            Offer::Sched => {
+                tracing && (prog_type != ProgType::StructOps || caller.target == Some(SCHEDULER))
+            }
+            Offer::SchedSelect => caller.schedules(&["select_cpu", "enqueue"], true),
+            Offer::SchedEnqueue => caller.schedules(&["select_cpu", "enqueue", "dispatch"], false),
+            Offer::SchedDispatch => caller.schedules(&["dispatch"], false),
+            Offer::SchedMove => caller.schedules(&["dispatch"], true),
+            Offer::SchedRelease => caller.schedules(&["cpu_release"], false),
+            Offer::SchedUnlocked => caller.schedules(&[], true),
+            Offer::Hid => caller.drives_input(),
+            Offer::HidOrSyscall => prog_type == ProgType::Syscall || caller.drives_input(),
         }
+    }
+}
+
+const SCHEDULER: &str = "sched_ext_ops";
+
+/// Functions of schedulers that are called while no queue is locked (`SCX_KF_ALLOW_UNLOCKED`).
+const UNLOCKED: &[&str] = &[
+    "init_task",
+    "dump",
+    "cgroup_init",
+    "cgroup_exit",
+    "cgroup_prep_move",
+    "cgroup_cancel_move",
+    "cgroup_set_weight",
+    "cgroup_set_bandwidth",
+    "cgroup_set_idle",
+    "cpu_online",
+    "cpu_offline",
+    "init",
+    "exit",
+];
+
+impl Caller<'_> {
+    /// Whether the program is one of these functions of a scheduler, or runs where no queue is locked.
+    fn schedules(&self, members: &[&str], unlocked: bool) -> bool {
+        let among = |members: &[&str]| self.member.is_some_and(|name| members.contains(&name));
+        match self.prog_type {
+            ProgType::Syscall => unlocked,
+            ProgType::StructOps if self.target == Some(SCHEDULER) => {
+                among(members) || unlocked && among(UNLOCKED)
+            }
+            _ => false,
+        }
+    }
+
+    fn drives_input(&self) -> bool {
+        self.prog_type == ProgType::StructOps && self.target == Some("hid_bpf_ops")
     }
 }
 
@@ -419,6 +508,7 @@ mod tests {
             attach_type,
             sleepable,
             target: None,
+            member: None,
         };
         let tracing = ProgType::Tracing;
         for (caller, offered) in [
@@ -450,7 +540,9 @@ mod tests {
                 proto.effect,
                 KfuncEffect::IteratorNew | KfuncEffect::IteratorNext | KfuncEffect::IteratorDestroy
             );
-            assert_eq!(has, works, "{}", proto.name);
+            // Others work on what an iterator is at.
+            let moves = has && proto.name.starts_with("scx_bpf_dsq_move");
+            assert_eq!(has, works || moves, "{}", proto.name);
         }
     }
 }

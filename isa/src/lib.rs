@@ -14,6 +14,7 @@
 //! - [`context`]: layouts of the contexts that programs are called with
 //! - [`helper`]: prototypes of helper functions
 //! - [`returns`]: what programs may return
+//! - [`struct_ops`]: structures of functions that programs may implement
 //! - [`section`]: names of ELF sections and what programs in them are
 #![forbid(unsafe_code)]
 
@@ -35,6 +36,7 @@ pub mod program;
 pub mod reg;
 pub mod returns;
 pub mod section;
+pub mod struct_ops;
 
 pub use bpftime_abi::MapType;
 pub use context::{CtxField, CtxFieldKind, CtxLayout, Object, ObjectPointer, Pieces, Trust};

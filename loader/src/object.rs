@@ -74,6 +74,7 @@ fn hook(
     let mut hook = Hook::of_section(kind);
     if kind.prog_type == ProgType::StructOps {
         hook.target = member.map(|member| member.structure.clone());
+        hook.member = member.map(|member| member.member.clone());
         if let Some(Member { structure, member }) = member
             && let Some(kernel) = environment.target_btf()?
         {

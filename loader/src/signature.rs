@@ -5,7 +5,7 @@
 
 use bpftime_isa::hook::tracepoint;
 use bpftime_isa::returns::{BOOL_HOOKS, HookResult};
-use bpftime_isa::{AttachType, HookArg, ProgType, Signature, Trust};
+use bpftime_isa::{AttachType, HookArg, ProgType, Signature, Trust, struct_ops};
 
 use crate::btf::{Btf, Kind, Type};
 use crate::core_relo::type_named;
@@ -36,7 +36,7 @@ const BUFFERS: &[(&str, usize, bool)] = &[
     ("sockmap", 2, false),
 ];
 
-/// Functions of TCP's congestion control.
+/// TCP's congestion control.
 const CONGESTION: &str = "tcp_congestion_ops";
 
 /// What the place is by which a program is called.
@@ -124,13 +124,15 @@ pub fn signature(
 }
 
 /// What a program is called with that implements a member of a structure of functions
-/// (`struct_ops`). `None` if the types of the kernel do not say it, and for structures and members of
-/// which this version does not know the rules: each has its own.
+/// (`struct_ops`). `None` if the types of the kernel do not say it, or do not have the structure as one that
+/// programs may implement, and for structures and members of which this version does not know the rules
+/// ([`struct_ops`]).
+///
+/// The prototype is never taken from the object: who calls the program is the kernel.
 pub fn member_signature(kernel: &Btf, structure: &str, member: &str) -> Option<Signature> {
-    // `bpf_tcp_ca_check_member` refuses this one.
-    if structure != CONGESTION || member == "get_info" {
-        return None;
-    }
+    let rules = struct_ops::by_name(structure)?.member(member)?;
+    // The kernel's own of what programs fill in, which it has for all that it lets them.
+    type_named(kernel, &format!("bpf_struct_ops_{structure}"), Kind::Struct)?;
     let ty = kernel
         .resolve(type_named(kernel, structure, Kind::Struct)?)
         .ok()?;
@@ -141,12 +143,19 @@ pub fn member_signature(kernel: &Btf, structure: &str, member: &str) -> Option<S
     if pointer.kind != Kind::Ptr || proto.kind != Kind::FuncProto {
         return None;
     }
+    let stub = stub_names(kernel, structure, member);
     let mut args = Vec::new();
-    for ty in proto.params() {
+    for (index, ty) in proto.params().enumerate() {
+        let suffixed = |suffix: &str| stub.get(index).is_some_and(|name| name.ends_with(suffix));
+        // What the program gets a reference of is not told apart yet, and would be lost.
+        if suffixed("__ref") {
+            return None;
+        }
+        let nullable = rules.nullable == Some(index) || suffixed("__nullable");
         words(kernel, ty, &mut args, |to| HookArg::Object {
-            type_id: promoted(kernel, to),
+            type_id: promoted(kernel, structure, to),
             trust: Trust::Trusted,
-            nullable: false,
+            nullable,
         })?;
     }
     let result = kernel.resolve(proto.size_or_type).ok()?;
@@ -161,10 +170,26 @@ pub fn member_signature(kernel: &Btf, structure: &str, member: &str) -> Option<S
     })
 }
 
+/// Names of the arguments of the function that stands in for a member which no program implements; these say
+/// what may be null. Empty if the kernel has none.
+fn stub_names<'a>(kernel: &'a Btf, structure: &str, member: &str) -> Vec<&'a str> {
+    let names = || {
+        let stub = type_named(kernel, &format!("{structure}__{member}"), Kind::Func)?;
+        let proto = kernel.resolve(kernel.ty(stub).ok()?.size_or_type).ok()?;
+        let params = proto.named_params();
+        Some(
+            params
+                .map(|(name, _)| kernel.string(name).unwrap_or_default())
+                .collect(),
+        )
+    };
+    names().unwrap_or_default()
+}
+
 /// Sockets that congestion control is given are TCP's (`bpf_tcp_ca_is_valid_access`).
-fn promoted(kernel: &Btf, to: &Type<'_>) -> u32 {
+fn promoted(kernel: &Btf, structure: &str, to: &Type<'_>) -> u32 {
     let is_sock = kernel.name(to).is_ok_and(|name| name == "sock");
-    is_sock
+    (is_sock && structure == CONGESTION)
         .then(|| type_named(kernel, "tcp_sock", Kind::Struct))
         .flatten()
         .unwrap_or(to.id)

@@ -239,6 +239,7 @@ fn program(
         hook: Hook {
             sleepable: test.prog_load_flags & BPF_F_SLEEPABLE != 0,
             target: test.attach_kfunc.clone(),
+            member: None,
             signature: None,
         },
         license: "GPL".to_owned(),

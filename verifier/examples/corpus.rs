@@ -1,7 +1,7 @@
 //! Judges every program below a folder: verdict, time, memory and states of each, and how the
 //! verdicts compare with a table of the kernel's.
 //!
-//! `cargo run --release --example corpus -- FOLDER [--table TABLE] [--only TEXT] [--slow MS]`,
+//! `cargo run --release --example corpus -- FOLDER [--table TABLE] [--btf FILE] [--only TEXT] [--slow MS]`,
 //! where TABLE has the columns of `ebpf-samples.tsv` (file, section, function, kernel verdict and
 //! type) and FOLDER is the folder that its first column's second component is in. Programs that
 //! the kernel accepts and we do not are printed with the first line of the reason (all of it with
@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bpftime_isa::{AttachType, ProgType, Program};
-use bpftime_loader::{Environment, Object, TargetTypes};
+use bpftime_loader::btf::Btf;
+use bpftime_loader::{Environment, LoadError, Object, TargetBtf, TargetTypes};
 use bpftime_verifier::{Options, verify};
 
 /// What the table says of a program.
@@ -34,6 +35,7 @@ struct Measured {
 struct Arguments {
     folder: PathBuf,
     table: Option<PathBuf>,
+    btf: Option<PathBuf>,
     only: String,
     full: bool,
     all: bool,
@@ -45,6 +47,7 @@ fn arguments() -> Arguments {
     let mut parsed = Arguments {
         folder: PathBuf::new(),
         table: None,
+        btf: None,
         only: String::new(),
         full: false,
         all: false,
@@ -53,6 +56,7 @@ fn arguments() -> Arguments {
     while let Some(argument) = given.next() {
         match argument.as_str() {
             "--table" => parsed.table = given.next().map(PathBuf::from),
+            "--btf" => parsed.btf = given.next().map(PathBuf::from),
             "--only" => parsed.only = given.next().unwrap_or_default(),
             "--full" => parsed.full = true,
             "--all" => parsed.all = true,
@@ -160,11 +164,32 @@ fn typed(mut program: Program, known: Option<&Known>) -> Program {
     program
 }
 
+/// The kernel that programs are judged for: this machine's, with other types if some are given.
+fn environment(types: Option<&Path>) -> Environment {
+    let host = Environment::host();
+    let Some(path) = types else { return host };
+    let bytes = std::fs::read(path).expect("the types are readable");
+    Environment {
+        btf: TargetBtf::Given(Arc::new(Btf::parse(bytes).expect("types"))),
+        ..host
+    }
+}
+
+fn parse(bytes: &[u8], environment: &Environment) -> Result<Object, LoadError> {
+    let options = bpftime_loader::Options {
+        environment: environment.clone(),
+        ..bpftime_loader::Options::default()
+    };
+    Object::parse_with(bytes, &options)
+}
+
 fn main() {
     let arguments = arguments();
     let known = arguments.table.as_deref().map(table).unwrap_or_default();
     let mut options = Options::linux();
-    options.kernel_types = Some(Arc::new(TargetTypes(Environment::host())));
+    let environment = environment(arguments.btf.as_deref());
+    options.kernel_types = Some(Arc::new(TargetTypes(environment.clone())));
+    options.cpus = Environment::cpu_ids();
     let mut measured: Vec<Measured> = Vec::new();
     let mut counts: BTreeMap<(String, &str), usize> = BTreeMap::new();
     let mut codes: BTreeMap<String, usize> = BTreeMap::new();
@@ -178,7 +203,7 @@ fn main() {
             continue;
         }
         let bytes = std::fs::read(&path).expect("the object is readable");
-        let object = match Object::parse(&bytes) {
+        let object = match parse(&bytes, &environment) {
             Ok(object) => object,
             Err(error) => {
                 println!("UNREADABLE {relative}: {error}");
@@ -189,7 +214,7 @@ fn main() {
             let title = format!("{relative}:{}:{}", refused.section, refused.name);
             let row = row_of(&known, &relative, &refused.section, &refused.name);
             let verdict = row.map_or("unknown", |row| row.verdict.as_str()).to_owned();
-            if verdict == "accept" {
+            if verdict == "accept" || arguments.all {
                 println!("UNREADABLE {title}: {}", refused.error);
             }
             *counts.entry((verdict, "unreadable")).or_default() += 1;
@@ -253,6 +278,9 @@ fn main() {
                         rejection.needed,
                         rejection.known
                     );
+                    if arguments.full {
+                        println!("{rejection}\n  state: {}", rejection.state);
+                    }
                 }
                 (Ok(_), verdict) if arguments.all && verdict != "reject" => {
                     println!("ACCEPTED ({verdict}) {title}");

@@ -156,6 +156,9 @@ fn analyse(
             &format!("unreachable insn {}", code[index as usize].slot),
         ));
     }
+    if let Some(failure) = crate::struct_ops::missing(program) {
+        return Err(reject(program, code, 0, failure));
+    }
     let Some(env) = Env::new(program, options) else {
         let name = program.prog_type.name();
         let hook = program.hook.target.as_deref().unwrap_or("not named");

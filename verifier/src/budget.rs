@@ -24,6 +24,9 @@ pub struct Budget {
     pub max_live_states: usize,
 }
 
+/// Passes over a loop before its states are widened, in the most thorough attempt.
+const WHOLE_PASSES: u32 = 32;
+
 /// What one attempt may cost.
 ///
 /// Few states kept apart prove most programs in little time. Where they do not, and states were
@@ -34,6 +37,8 @@ pub(crate) struct Effort {
     pub(crate) max_comparisons: u64,
     pub(crate) states_per_shape: usize,
     pub(crate) states_per_block: usize,
+    /// Passes over a loop that ends by itself before its states are widened.
+    pub(crate) whole_passes: u32,
 }
 
 impl Budget {
@@ -54,6 +59,12 @@ impl Budget {
             max_comparisons: (self.max_comparisons / cost).max(1),
             states_per_shape: (self.states_per_shape / states).max(1),
             states_per_block: (self.states_per_block / states.min(4)).max(1),
+            // None in the first attempt, which most programs need not.
+            whole_passes: if states < 16 {
+                WHOLE_PASSES / states as u32
+            } else {
+                0
+            },
         }
     }
 }

@@ -332,6 +332,7 @@ impl Domain for Engine<'_> {
     fn widen(
         &mut self,
         head: NodeIndex,
+        passes: u32,
         seen: &mut Vec<State>,
         back: Vec<State>,
     ) -> Result<Vec<State>, Located> {
@@ -355,6 +356,14 @@ impl Domain for Engine<'_> {
             if seen.iter().any(|known| covers(known, &state, leaks)) {
                 continue;
             }
+            // The first passes show more of a loop that ends after few than their widening does: a
+            // counter that is compared with one number only would lose its end.
+            if passes <= self.effort.whole_passes && seen.len() < self.effort.states_per_block {
+                seen.push(state.clone());
+                fresh.push(state);
+                continue;
+            }
+            self.joined = true;
             let position = seen
                 .iter()
                 .rposition(|known| partition::same_shape(known, &state))

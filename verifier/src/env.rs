@@ -8,7 +8,7 @@ use bpftime_isa::helper::{self, HelperProto, Unavailable};
 use bpftime_isa::kfunc::{self, KfuncArg, KfuncProto};
 use bpftime_isa::{
     ArgType, AttachType, CallTarget, CtxLayout, Instruction, KernelSymbol, LocalStruct, MapDef,
-    MapField, MapFieldKind, MapType, Object, ProgType, Program, Trust, Walked, context,
+    MapField, MapFieldKind, MapType, Object, ProgType, Program, Trust, Walked, context, struct_ops,
 };
 
 use crate::Options;
@@ -34,24 +34,6 @@ const D_PATH_CALLERS: [&str; 9] = [
     "dentry_open",
     "vfs_getattr",
     "filp_close",
-];
-
-const SETSOCKOPT: u32 = 49;
-const GETSOCKOPT: u32 = 57;
-
-/// Members that congestion control may write: structure, path, and whether writes may begin anywhere
-/// in it. Each structure begins with the one before.
-const CONGESTION_WRITES: &[(&str, &[&str], bool)] = &[
-    ("sock", &["sk_pacing_rate"], false),
-    ("sock", &["sk_pacing_status"], false),
-    ("inet_connection_sock", &["icsk_ca_priv"], true),
-    ("inet_connection_sock", &["icsk_ack", "pending"], false),
-    ("tcp_sock", &["snd_cwnd"], false),
-    ("tcp_sock", &["snd_cwnd_cnt"], false),
-    ("tcp_sock", &["snd_cwnd_stamp"], false),
-    ("tcp_sock", &["snd_ssthresh"], false),
-    ("tcp_sock", &["ecn_flags"], false),
-    ("tcp_sock", &["app_limited"], false),
 ];
 
 /// The program and the rules under which it is judged.
@@ -114,19 +96,6 @@ impl<'a> Env<'a> {
         if id == D_PATH && !self.d_path_allowed() {
             return Err(Unavailable::ProgramType);
         }
-        // A congestion control that is given up does not change the socket's options
-        // (`bpf_tcp_ca_get_func_proto`).
-        if self.program.prog_type == ProgType::StructOps
-            && matches!(id, SETSOCKOPT | GETSOCKOPT)
-            && self
-                .program
-                .hook
-                .signature
-                .as_ref()
-                .is_some_and(|hook| hook.name == "release")
-        {
-            return Err(Unavailable::ProgramType);
-        }
         match (offered, self.options.target) {
             // What takes no context is not tied to a type.
             (Err(Unavailable::ProgramType), Target::Bpftime) => helper::proto(id)
@@ -183,9 +152,10 @@ impl<'a> Env<'a> {
         types.read(type_id, u32::try_from(offset).ok()?, size)
     }
 
-    /// Whether programs of the type may write these bytes of an object that is certainly there:
-    /// congestion control, what belongs to it in a TCP socket (`bpf_tcp_ca_btf_struct_access`); those that
-    /// get packets, the mark of a tracked connection.
+    /// Whether the program may write these bytes of an object that is certainly there: what it
+    /// implements says which (`btf_struct_access` of the kernel's structures of functions); those that get
+    /// packets, the mark of a tracked connection. What RCU keeps is as good as what is trusted: it is
+    /// there, and is of that type, until the section ends.
     pub(crate) fn may_write(&self, object: Object, offset: i64, size: u32) -> bool {
         if matches!(
             self.program.prog_type,
@@ -193,29 +163,31 @@ impl<'a> Env<'a> {
         ) {
             return self.is_mark(object, offset, size);
         }
-        let congestion = self.program.prog_type == ProgType::StructOps
-            && self.program.hook.target.as_deref() == Some("tcp_congestion_ops");
-        let Some(types) = self.options.kernel_types.as_deref().filter(|_| congestion) else {
+        let target = self.program.hook.target.as_deref();
+        let ops = target.and_then(struct_ops::by_name);
+        let ops = ops.filter(|_| self.program.prog_type == ProgType::StructOps);
+        let Some((ops, types)) = ops.zip(self.options.kernel_types.as_deref()) else {
             return false;
         };
-        let is_sock = match object {
-            Object::Typed {
-                type_id,
-                trust: Trust::Trusted,
-            } => types.structure("tcp_sock") == Some(type_id),
-            _ => false,
+        let Object::Typed {
+            type_id,
+            trust: Trust::Trusted | Trust::Rcu,
+        } = object
+        else {
+            return false;
         };
         let Ok(offset) = u32::try_from(offset) else {
             return false;
         };
-        let fits = |(structure, path, inside): &(&str, &[&str], bool)| {
-            types.member(structure, path).is_some_and(|(at, bytes)| {
-                let end = at.saturating_add(bytes);
-                let begins = if *inside { offset >= at } else { offset == at };
-                begins && offset.saturating_add(size) <= end
-            })
-        };
-        is_sock && CONGESTION_WRITES.iter().any(fits)
+        ops.writes.iter().any(|write| {
+            let place = types.member(write.holder, write.path);
+            types.structure(write.structure) == Some(type_id)
+                && place.is_some_and(|(at, bytes)| {
+                    let end = at.saturating_add(bytes).saturating_sub(write.but_last);
+                    let begins = offset == at || write.inside && offset >= at;
+                    begins && offset.checked_add(size).is_some_and(|last| last <= end)
+                })
+        })
     }
 
     /// Whether the bytes are in the mark of a tracked connection (`nf_conntrack_btf_struct_access`).
@@ -473,6 +445,12 @@ impl<'a> Env<'a> {
         types
             .zip(id)
             .is_some_and(|(types, id)| types.is_composite(id))
+    }
+
+    /// Bytes of the kernel's structure with the name.
+    pub(crate) fn size_of(&self, name: &str) -> Option<u32> {
+        let types = self.options.kernel_types.as_deref()?;
+        types.member(name, &[]).map(|(_, size)| size)
     }
 
     /// Number of the structure in the kernel's types, or one that nothing has.

@@ -46,11 +46,13 @@ pub(crate) trait Domain {
     /// How the loop with the head is treated.
     fn loop_rule(&self, head: NodeIndex) -> LoopRule;
 
-    /// What comes back to the head of a widened loop and is not covered by `seen`, widened;
-    /// `seen` grows by it.
+    /// What comes back to the head of a widened loop, after so many passes, and is not covered by
+    /// `seen`, widened; `seen` grows by it. Some passes may be carried on as they are, for their number
+    /// is bounded.
     fn widen(
         &mut self,
         head: NodeIndex,
+        passes: u32,
         seen: &mut Vec<Self::State>,
         back: Vec<Self::State>,
     ) -> Result<Vec<Self::State>, Self::Error>;
@@ -143,7 +145,8 @@ fn goes_round_again<D: Domain>(
     let rule = domain.loop_rule(head);
     progress.passes += 1;
     if rule == LoopRule::Widen {
-        *back = domain.widen(head, &mut progress.seen, std::mem::take(back))?;
+        let passes = progress.passes;
+        *back = domain.widen(head, passes, &mut progress.seen, std::mem::take(back))?;
     }
     if back.is_empty() {
         loops.pop();

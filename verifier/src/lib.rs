@@ -43,6 +43,7 @@ mod partition;
 pub mod refine;
 mod stack_depth;
 mod stack_liveness;
+mod struct_ops;
 mod structure;
 mod termination;
 mod transfer;

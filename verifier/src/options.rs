@@ -31,6 +31,8 @@ pub struct Options {
     /// What pointers to structures of the kernel's lead to. Without it, programs may have such pointers
     /// and hand them on, but read nothing through them.
     pub kernel_types: Option<Arc<dyn KernelTypes>>,
+    /// Processors that the machine may have, numbered from 0, if it is known (the kernel's `nr_cpu_ids`).
+    pub cpus: Option<u32>,
     /// Exact length in bytes of the memory that a program of type
     /// [`bpftime_isa::ProgType::Memory`] is given, if it is known. Without it, each access
     /// through `r1` needs a comparison with `r2` before it, which this version does not track.
@@ -55,6 +57,7 @@ impl Options {
             target: Target::Bpftime,
             budget: Budget::default(),
             kernel_types: None,
+            cpus: None,
             memory_len: None,
             allow_ptr_leaks: true,
             allow_uninit_stack: true,

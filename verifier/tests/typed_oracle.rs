@@ -142,6 +142,17 @@ fn load_as(
     attach_btf_id: u32,
     insns: &[Insn],
 ) -> Result<(), String> {
+    load_with(prog_type, expected_attach_type, attach_btf_id, insns, 0)
+}
+
+/// As [`load_as`], with flags.
+fn load_with(
+    prog_type: ProgType,
+    expected_attach_type: u32,
+    attach_btf_id: u32,
+    insns: &[Insn],
+    prog_flags: u32,
+) -> Result<(), String> {
     let code: Vec<u8> = insns.iter().flat_map(|insn| insn.to_le_bytes()).collect();
     let mut log = vec![0u8; 1 << 16];
     let attributes = ProgLoad {
@@ -152,6 +163,7 @@ fn load_as(
         log_level: 1,
         log_size: log.len() as u32,
         log_buf: log.as_mut_ptr() as u64,
+        prog_flags,
         expected_attach_type,
         attach_btf_id,
         ..ProgLoad::default()
@@ -174,19 +186,31 @@ fn load_as(
 /// Number of the type of that kind with the name.
 fn number(bytes: &[u8], wanted_kind: u32, name: &str) -> Option<u32> {
     let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
-    let header = word(4) as usize;
-    let (mut at, strings) = (header + word(8) as usize, header + word(16) as usize);
-    let end = at + word(12) as usize;
+    let strings = word(4) as usize + word(16) as usize;
     let wanted = format!("{name}\0");
-    for id in 1.. {
-        if at >= end {
-            break;
-        }
-        let (found, info) = (strings + word(at) as usize, word(at + 4));
+    let mut all = types(bytes);
+    all.find_map(|(id, at)| {
+        let found = strings + word(at) as usize;
+        let same = word(at + 4) >> 24 & 0x1f == wanted_kind;
+        (same && bytes[found..].starts_with(wanted.as_bytes())).then_some(id)
+    })
+}
+
+/// Where the type with the number is.
+fn place(bytes: &[u8], number: u32) -> usize {
+    let mut all = types(bytes);
+    all.find(|(id, _)| *id == number).expect("the type").1
+}
+
+/// Numbers and places of all types.
+fn types(bytes: &[u8]) -> impl Iterator<Item = (u32, usize)> {
+    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    let mut at = word(4) as usize + word(8) as usize;
+    let end = at + word(12) as usize;
+    let step = move || {
+        let here = at;
+        let info = word(here + 4);
         let (kind, count) = (info >> 24 & 0x1f, info as usize & 0xffff);
-        if kind == wanted_kind && bytes[found..].starts_with(wanted.as_bytes()) {
-            return Some(id);
-        }
         at += 12
             + match kind {
                 1 | 14 | 17 => 4,
@@ -195,8 +219,9 @@ fn number(bytes: &[u8], wanted_kind: u32, name: &str) -> Option<u32> {
                 6 | 13 => 8 * count,
                 _ => 0,
             };
-    }
-    None
+        (here < end).then_some(here)
+    };
+    (1..).zip(std::iter::from_fn(step))
 }
 
 /// The program with numbers in the place of names: `{function}`, `{struct:name}` and `{member}` of tasks.
@@ -279,64 +304,188 @@ fn programs_on_a_tracepoint_are_judged_as_by_the_kernel() {
     assert!(accepted >= 20 && accepted + 30 <= asked, "{accepted}");
 }
 
+/// Names of the members of the structure with the number, which are functions and numbers alike.
+fn members(bytes: &[u8], structure: u32) -> Vec<String> {
+    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    let strings = word(4) as usize + word(16) as usize;
+    let at = place(bytes, structure);
+    let count = word(at + 4) as usize & 0xffff;
+    (0..count)
+        .map(|index| {
+            let name = strings + word(at + 12 + 12 * index) as usize;
+            let end = bytes[name..].iter().position(|byte| *byte == 0);
+            String::from_utf8_lossy(&bytes[name..name + end.unwrap_or(0)]).into_owned()
+        })
+        .collect()
+}
+
+/// A structure of functions of this kernel's, and whether programs for it can be loaded.
+struct Functions {
+    name: &'static str,
+    id: u32,
+    members: Vec<String>,
+    btf: Arc<Btf>,
+    options: Options,
+}
+
+impl Functions {
+    /// Says why there is nothing to ask, if so.
+    fn new(name: &'static str) -> Option<Self> {
+        let Ok(bytes) = std::fs::read(VMLINUX) else {
+            eprintln!("skipped: {VMLINUX} cannot be read");
+            return None;
+        };
+        let id = number(&bytes, STRUCT, name).expect("the structure");
+        let members = members(&bytes, id);
+        let btf = Arc::new(Btf::parse(bytes).expect("the kernel's types"));
+        let environment = Environment {
+            btf: TargetBtf::Given(btf.clone()),
+            ..Environment::none()
+        };
+        let options = Options {
+            kernel_types: Some(Arc::new(TargetTypes(environment))),
+            ..Options::linux()
+        };
+        let found = Self {
+            name,
+            id,
+            members,
+            btf,
+            options,
+        };
+        let least = asm::parse("r0 = 0\nexit").expect("a program");
+        if let Err(log) = load_as(ProgType::StructOps, 0, id, &least) {
+            eprintln!("skipped: the kernel lets us load no program ({log})");
+            return None;
+        }
+        Some(found)
+    }
+
+    /// Both verdicts on the program that implements the member: ours, the kernel's.
+    fn ask(&self, member: usize, sleepable: bool, text: &str) -> (bool, bool) {
+        let insns = asm::parse(text).expect("a program");
+        let program = Program {
+            name: "test".into(),
+            section: String::new(),
+            prog_type: ProgType::StructOps,
+            attach_type: None,
+            hook: Hook {
+                sleepable,
+                target: Some(self.name.to_owned()),
+                member: Some(self.members[member].clone()),
+                signature: member_signature(&self.btf, self.name, &self.members[member]),
+            },
+            license: "GPL".into(),
+            insns: insns.clone(),
+            maps: Vec::new(),
+            subprograms: Vec::new(),
+            lines: Vec::new(),
+            objects: [].into(),
+            on_throw: bpftime_isa::OnThrow::Ends,
+        };
+        let flags = if sleepable { BPF_F_SLEEPABLE } else { 0 };
+        let there = load_with(ProgType::StructOps, member as u32, self.id, &insns, flags);
+        (verify(program, &self.options).is_ok(), there.is_ok())
+    }
+}
+
+const BPF_F_SLEEPABLE: u32 = 1 << 4;
+
+/// Which members programs may implement, and which of these may sleep.
+#[test]
+fn members_are_those_that_the_kernel_takes() {
+    for name in ["bpf_dummy_ops", "tcp_congestion_ops"] {
+        let Some(functions) = Functions::new(name) else {
+            return;
+        };
+        let mut accepted = 0;
+        for (index, member) in functions.members.iter().enumerate() {
+            for sleepable in [false, true] {
+                let (here, there) = functions.ask(index, sleepable, "r0 = 0\nexit");
+                assert_eq!(here, there, "{name}.{member}, sleepable: {sleepable}");
+                accepted += usize::from(there);
+            }
+        }
+        assert!(accepted >= 4, "{name}: {accepted}");
+    }
+}
+
+/// What `bpf_dummy_ops` is called with, what it may write and which helpers it has.
+#[test]
+fn dummies_do_what_the_kernel_lets_them() {
+    let Some(functions) = Functions::new("bpf_dummy_ops") else {
+        return;
+    };
+    let (_, size) = functions
+        .btf
+        .member("bpf_dummy_ops_state", &[])
+        .expect("its size");
+    let (mut accepted, mut asked) = (0, 0);
+    let mut compare = |member: usize, text: &str| {
+        let text = format!("{text}\nr0 = 0\nexit");
+        let (here, there) = functions.ask(member, false, &text);
+        asked += 1;
+        accepted += usize::from(there);
+        assert_eq!(here, there, "{}: {text}", functions.members[member]);
+    };
+    // Only the first is called with what may be null.
+    for member in 0..2 {
+        for checked in ["", "if r1 == 0 goto +1\n"] {
+            for bits in [8, 16, 32, 64] {
+                for offset in 0..size + 2 {
+                    compare(
+                        member,
+                        &format!("r1 = *(u64 *)(r1 + 0)\n{checked}*(u{bits} *)(r1 + {offset}) = 1"),
+                    );
+                    compare(
+                        member,
+                        &format!(
+                            "r1 = *(u64 *)(r1 + 0)\n{checked}r2 = *(u{bits} *)(r1 + {offset})"
+                        ),
+                    );
+                }
+            }
+        }
+    }
+    for bits in [8, 16, 32, 64] {
+        for offset in 0..48 {
+            compare(1, &format!("r2 = *(u{bits} *)(r1 + {offset})"));
+        }
+    }
+    for helper in [5, 6, 8, 14, 35, 156, 164] {
+        compare(
+            1,
+            &format!("r1 = 0\nr2 = 0\nr3 = 0\nr4 = 0\nr5 = 0\ncall {helper}"),
+        );
+    }
+    assert!(
+        accepted >= 20 && accepted + 20 <= asked,
+        "{accepted} of {asked}"
+    );
+}
+
 /// Each write of a congestion control to each byte of a socket.
 #[test]
 fn congestion_control_writes_what_the_kernel_lets_it() {
-    const STRUCTURE: &str = "tcp_congestion_ops";
-    let Ok(bytes) = std::fs::read(VMLINUX) else {
-        eprintln!("skipped: {VMLINUX} cannot be read");
+    let Some(functions) = Functions::new("tcp_congestion_ops") else {
         return;
     };
-    let id = number(&bytes, STRUCT, STRUCTURE).expect("the structure");
-    let btf = Arc::new(Btf::parse(bytes).expect("the kernel's types"));
-    // Its first member, which the kernel knows by index.
-    let first = btf.member(STRUCTURE, &["ssthresh"]).expect("the member");
-    assert_eq!(first.0, 0);
-    let ask = |insns: &[Insn]| load_as(ProgType::StructOps, 0, id, insns);
-    let least = asm::parse("r0 = 0\nexit").expect("a program");
-    if let Err(log) = ask(&least) {
-        eprintln!("skipped: the kernel lets us load no program ({log})");
-        return;
-    }
-    let hook = Hook {
-        target: Some(STRUCTURE.to_owned()),
-        signature: member_signature(&btf, STRUCTURE, "ssthresh"),
-        ..Hook::default()
-    };
-    assert!(hook.signature.is_some());
-    assert!(member_signature(&btf, STRUCTURE, "get_info").is_none());
-    assert!(member_signature(&btf, STRUCTURE, "name").is_none());
-    let (_, size) = btf.member("tcp_sock", &[]).expect("its size");
-    let environment = Environment {
-        btf: TargetBtf::Given(btf),
-        ..Environment::none()
-    };
-    let options = Options {
-        kernel_types: Some(Arc::new(TargetTypes(environment))),
-        ..Options::linux()
-    };
+    let member = |name: &str| member_signature(&functions.btf, "tcp_congestion_ops", name);
+    assert!(member("ssthresh").is_some());
+    assert!(member("get_info").is_none());
+    assert!(member("name").is_none());
+    // The kernel has this structure, but not for programs.
+    assert!(member_signature(&functions.btf, "Qdisc_ops", "enqueue").is_none());
+    let first = functions.members.iter().position(|name| name == "ssthresh");
+    let first = first.expect("the member");
+    let (_, size) = functions.btf.member("tcp_sock", &[]).expect("its size");
     let (mut accepted, mut asked) = (0, 0);
     let mut wrong = Vec::new();
     for offset in 0..size + 8 {
         for bits in [8, 16, 32, 64] {
             let text =
                 format!("r1 = *(u64 *)(r1 + 0)\n*(u{bits} *)(r1 + {offset}) = 1\nr0 = 0\nexit");
-            let insns = asm::parse(&text).expect("a program");
-            let program = Program {
-                name: "test".into(),
-                section: String::new(),
-                prog_type: ProgType::StructOps,
-                attach_type: None,
-                hook: hook.clone(),
-                license: "GPL".into(),
-                insns: insns.clone(),
-                maps: Vec::new(),
-                subprograms: Vec::new(),
-                lines: Vec::new(),
-                objects: [].into(),
-                on_throw: bpftime_isa::OnThrow::Ends,
-            };
-            let (here, there) = (verify(program, &options).is_ok(), ask(&insns).is_ok());
+            let (here, there) = functions.ask(first, false, &text);
             asked += 1;
             accepted += usize::from(there);
             if here != there {

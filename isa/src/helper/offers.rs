@@ -197,10 +197,10 @@ sets! {
         get_local_storage inode_storage_get inode_storage_delete bprm_opts_set ima_inode_hash
         get_retval set_retval ima_file_hash
     ];
+    /// The end of a congestion control (`tcp_congestion_ops`).
+    TCP_RELEASE = BASE + [sk_storage_get sk_storage_delete tcp_send_ack ktime_get_coarse_ns];
     /// `tcp_congestion_ops`.
-    TCP_CONGESTION = BASE + [
-        setsockopt getsockopt sk_storage_get sk_storage_delete tcp_send_ack ktime_get_coarse_ns
-    ];
+    TCP_CONGESTION = TCP_RELEASE + [setsockopt getsockopt];
     /// Infrared decoders.
     LIRC = NONE + [
         map_lookup_elem map_update_elem map_delete_elem ktime_get_ns trace_printk
@@ -221,6 +221,8 @@ pub struct Caller<'a> {
     /// What it is attached to, as far as it is known: the function of an iterator without
     /// `bpf_iter_` (`tcp`), the structure of `struct_ops` (`tcp_congestion_ops`).
     pub target: Option<&'a str>,
+    /// The member of that structure which it implements.
+    pub member: Option<&'a str>,
 }
 
 /// Why a helper may not be called.
@@ -294,7 +296,12 @@ impl Caller<'_> {
                 _ => LSM,
             },
             ProgType::StructOps => match self.target {
+                // A congestion control that is given up does not change the socket's options
+                // (`bpf_tcp_ca_get_func_proto`).
+                Some("tcp_congestion_ops") if self.member == Some("release") => TCP_RELEASE,
                 Some("tcp_congestion_ops") => TCP_CONGESTION,
+                // It has no helpers of its own, not even these (`bpf_dummy_verifier_ops`).
+                Some("bpf_dummy_ops") => NONE,
                 _ => BASE,
             },
             ProgType::Syscall => SYSCALL,

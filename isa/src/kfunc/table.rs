@@ -1,12 +1,12 @@
 //! The table of kernel functions, in ascending order of names.
 
-use super::IterKind::{Bits, Css, CssTask, Num, Task, TaskVma};
+use super::IterKind::{Bits, Css, CssTask, Num, ScxDsq, Task, TaskVma};
 use super::KfuncArg::{
     Anything, Arena, ConstSize, Ctx, Dynptr, DynptrOrNull, FixedMemRead, FixedMemWrite, Ignored,
     IrqFlag, Iterator, KernelType, Less, List, ListNode, LocalType, Map, MemOrNull, MemRead,
     MemReadOrNull, MemWrite, MemWriteOrNull, NewDynptr, Number, Object, Packet, PerCpuObject,
-    Plain, Rcu, Refcounted, Released, ResLock, Size, Struct, StructOrNull, Tree, TreeMember,
-    TreeNode, Work, Workqueue, WorkqueueMap,
+    Plain, Rcu, Refcounted, Released, ResLock, ResultSize, Size, Struct, StructMemRead,
+    StructOrNull, Tree, TreeMember, TreeNode, Work, Workqueue, WorkqueueMap,
 };
 use super::{DynptrKind, KfuncEffect, KfuncProto, KfuncRet, Offer};
 
@@ -30,8 +30,11 @@ macro_rules! kfuncs {
 }
 
 kfuncs! {
+    __scx_bpf_dsq_insert_vtime(Rcu("task_struct"), StructMemRead("scx_bpf_dsq_insert_vtime_args")) -> Number, None, SchedEnqueue;
+    __scx_bpf_select_cpu_and(Rcu("task_struct"), Rcu("cpumask"), StructMemRead("scx_bpf_select_cpu_and_args")) -> Number, None, SchedSelect;
     bpf_arena_alloc_pages(Arena, Ignored, Number, Number, Number) -> Number, None, All, sleeps;
     bpf_arena_free_pages(Arena, Ignored, Number) -> Void, None, All, sleeps;
+    bpf_arena_reserve_pages(Arena, Ignored, Number) -> Number, None, All;
     bpf_cast_to_kern_ctx(Ctx) -> KernelContext, None, All;
     bpf_cgroup_acquire(Rcu("cgroup")) -> AcquiredOrNull("cgroup"), None, Generic;
     bpf_cgroup_ancestor(Rcu("cgroup"), Number) -> AcquiredOrNull("cgroup"), None, Generic;
@@ -54,6 +57,7 @@ kfuncs! {
     bpf_cpumask_full(Rcu("cpumask")) -> Number, None, Tracing;
     bpf_cpumask_intersects(Rcu("cpumask"), Rcu("cpumask")) -> Number, None, Tracing;
     bpf_cpumask_or(Rcu("bpf_cpumask"), Rcu("cpumask"), Rcu("cpumask")) -> Void, None, Tracing;
+    bpf_cpumask_populate(Rcu("cpumask"), MemRead, Size) -> Number, None, Tracing;
     bpf_cpumask_release(Released("bpf_cpumask")) -> Void, None, Tracing;
     bpf_cpumask_set_cpu(Number, Rcu("bpf_cpumask")) -> Void, None, Tracing;
     bpf_cpumask_setall(Rcu("bpf_cpumask")) -> Void, None, Tracing;
@@ -96,6 +100,9 @@ kfuncs! {
     bpf_iter_num_destroy(Iterator(Num)) -> Void, IteratorDestroy, All;
     bpf_iter_num_new(Iterator(Num), Number, Number) -> Number, IteratorNew, All;
     bpf_iter_num_next(Iterator(Num)) -> Element, IteratorNext, All;
+    bpf_iter_scx_dsq_destroy(Iterator(ScxDsq)) -> Void, IteratorDestroy, Sched;
+    bpf_iter_scx_dsq_new(Iterator(ScxDsq), Number, Number) -> Number, IteratorNew, Sched, under_rcu;
+    bpf_iter_scx_dsq_next(Iterator(ScxDsq)) -> Element, IteratorNext, Sched;
     bpf_iter_task_destroy(Iterator(Task)) -> Void, IteratorDestroy, All, under_rcu;
     bpf_iter_task_new(Iterator(Task), StructOrNull("task_struct"), Number) -> Number, IteratorNew, All, under_rcu;
     bpf_iter_task_next(Iterator(Task)) -> Element, IteratorNext, All, under_rcu;
@@ -156,6 +163,65 @@ kfuncs! {
     cubictcp_init(Plain("sock")) -> Void, None, Congestion;
     cubictcp_recalc_ssthresh(Plain("sock")) -> Number, None, Congestion;
     cubictcp_state(Plain("sock"), Number) -> Void, None, Congestion;
+    hid_bpf_allocate_context(Number) -> AcquiredOrNull("hid_bpf_ctx"), None, HidOrSyscall, sleeps;
+    hid_bpf_get_data(Struct("hid_bpf_ctx"), Number, ResultSize) -> SizedMemoryOrNull, None, Hid;
+    hid_bpf_hw_output_report(Struct("hid_bpf_ctx"), MemWrite, Size) -> Number, None, HidOrSyscall, sleeps;
+    hid_bpf_hw_request(Struct("hid_bpf_ctx"), MemWrite, Size, Number, Number) -> Number, None, HidOrSyscall, sleeps;
+    hid_bpf_input_report(Struct("hid_bpf_ctx"), Number, MemRead, Size) -> Number, None, HidOrSyscall, sleeps;
+    hid_bpf_release_context(Released("hid_bpf_ctx")) -> Void, None, HidOrSyscall, sleeps;
+    hid_bpf_try_input_report(Struct("hid_bpf_ctx"), Number, MemRead, Size) -> Number, None, Hid;
+    scx_bpf_cpu_curr(Number) -> RcuOrNull("task_struct"), None, Sched, under_rcu;
+    scx_bpf_cpu_node(Number) -> Number, None, Sched;
+    scx_bpf_cpu_rq(Number) -> Plain("rq"), None, Sched;
+    scx_bpf_cpuperf_cap(Number) -> Number, None, Sched;
+    scx_bpf_cpuperf_cur(Number) -> Number, None, Sched;
+    scx_bpf_cpuperf_set(Number, Number) -> Void, None, Sched;
+    scx_bpf_create_dsq(Number, Number) -> Number, None, SchedUnlocked, sleeps;
+    scx_bpf_destroy_dsq(Number) -> Void, None, Sched;
+    scx_bpf_dispatch_cancel() -> Void, None, SchedDispatch;
+    scx_bpf_dispatch_nr_slots() -> Number, None, SchedDispatch;
+    scx_bpf_dsq_insert(Rcu("task_struct"), Number, Number, Number) -> Void, None, SchedEnqueue;
+    scx_bpf_dsq_insert___v2(Rcu("task_struct"), Number, Number, Number) -> Number, None, SchedEnqueue;
+    scx_bpf_dsq_insert_vtime(Rcu("task_struct"), Number, Number, Number, Number) -> Void, None, SchedEnqueue;
+    scx_bpf_dsq_move(Iterator(ScxDsq), Rcu("task_struct"), Number, Number) -> Number, None, SchedMove;
+    scx_bpf_dsq_move_set_slice(Iterator(ScxDsq), Number) -> Void, None, SchedMove;
+    scx_bpf_dsq_move_set_vtime(Iterator(ScxDsq), Number) -> Void, None, SchedMove;
+    scx_bpf_dsq_move_to_local(Number) -> Number, None, SchedDispatch;
+    scx_bpf_dsq_move_vtime(Iterator(ScxDsq), Rcu("task_struct"), Number, Number) -> Number, None, SchedMove;
+    scx_bpf_dsq_nr_queued(Number) -> Number, None, Sched;
+    scx_bpf_dsq_peek(Number) -> RcuOrNull("task_struct"), None, Sched, under_rcu;
+    scx_bpf_dsq_reenq(Number, Number) -> Void, None, Sched;
+    scx_bpf_dump_bstr(FixedMemRead(1), MemRead, Size) -> Void, None, Sched;
+    scx_bpf_error_bstr(FixedMemRead(1), MemRead, Size) -> Void, None, Sched;
+    scx_bpf_events(MemWrite, Size) -> Void, None, Sched;
+    scx_bpf_exit_bstr(Number, FixedMemRead(1), MemRead, Size) -> Void, None, Sched;
+    scx_bpf_get_idle_cpumask() -> Acquired("cpumask"), None, Sched;
+    scx_bpf_get_idle_cpumask_node(Number) -> Acquired("cpumask"), None, Sched;
+    scx_bpf_get_idle_smtmask() -> Acquired("cpumask"), None, Sched;
+    scx_bpf_get_idle_smtmask_node(Number) -> Acquired("cpumask"), None, Sched;
+    scx_bpf_get_online_cpumask() -> Acquired("cpumask"), None, Sched;
+    scx_bpf_get_possible_cpumask() -> Acquired("cpumask"), None, Sched;
+    scx_bpf_kick_cpu(Number, Number) -> Void, None, Sched;
+    scx_bpf_locked_rq() -> PlainOrNull("rq"), None, Sched;
+    scx_bpf_now() -> Number, None, Sched;
+    scx_bpf_nr_cpu_ids() -> Number, None, Sched;
+    scx_bpf_nr_node_ids() -> Number, None, Sched;
+    scx_bpf_pick_any_cpu(Rcu("cpumask"), Number) -> Number, None, Sched;
+    scx_bpf_pick_any_cpu_node(Rcu("cpumask"), Number, Number) -> Number, None, Sched;
+    scx_bpf_pick_idle_cpu(Rcu("cpumask"), Number) -> Number, None, Sched;
+    scx_bpf_pick_idle_cpu_node(Rcu("cpumask"), Number, Number) -> Number, None, Sched;
+    scx_bpf_put_cpumask(Released("cpumask")) -> Void, None, Sched;
+    scx_bpf_put_idle_cpumask(Released("cpumask")) -> Void, None, Sched;
+    scx_bpf_reenqueue_local() -> Number, None, SchedRelease;
+    scx_bpf_reenqueue_local___v2() -> Void, None, Sched;
+    scx_bpf_select_cpu_and(Rcu("task_struct"), Number, Number, Rcu("cpumask"), Number) -> Number, None, SchedSelect;
+    scx_bpf_select_cpu_dfl(Rcu("task_struct"), Number, Number, FixedMemWrite(1)) -> Number, None, SchedSelect;
+    scx_bpf_task_cgroup(Rcu("task_struct")) -> Acquired("cgroup"), None, Sched;
+    scx_bpf_task_cpu(Rcu("task_struct")) -> Number, None, Sched;
+    scx_bpf_task_running(Rcu("task_struct")) -> Number, None, Sched;
+    scx_bpf_task_set_dsq_vtime(Rcu("task_struct"), Number) -> Number, None, Sched;
+    scx_bpf_task_set_slice(Rcu("task_struct"), Number) -> Number, None, Sched;
+    scx_bpf_test_and_clear_cpu_idle(Number) -> Number, None, Sched;
     tcp_cong_avoid_ai(Plain("tcp_sock"), Number, Number) -> Void, None, Congestion;
     tcp_reno_cong_avoid(Plain("sock"), Number, Number) -> Void, None, Congestion;
     tcp_reno_ssthresh(Plain("sock")) -> Number, None, Congestion;

@@ -55,6 +55,7 @@ impl World<'_> {
             attach_type: self.program.attach_type,
             sleepable: self.program.hook.sleepable,
             target: None,
+            member: None,
         };
         let proto = helper::available(&caller, number)
             .ok()

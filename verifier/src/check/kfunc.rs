@@ -23,6 +23,9 @@ use crate::domain::state::State;
 use crate::domain::value::{Id, Kind, Value};
 use crate::env::Env;
 
+/// Largest memory that a function may give (`BPF_MAX_VAR_SIZ`).
+const MAX_SIZE: u64 = 1 << 29;
+
 /// Whether the function may be called here, with these arguments.
 pub(super) fn callable(env: &Env<'_>, state: &State, id: u32, btf: i16) -> Result<(), Failure> {
     let Some(proto) = env.kfunc(id, btf) else {
@@ -129,7 +132,10 @@ fn holds_rcu_iterator(state: &State) -> bool {
             let Kind::Iterator { kind, .. } = kind else {
                 return false;
             };
-            matches!(kind, IterKind::Task | IterKind::TaskVma | IterKind::Css)
+            matches!(
+                kind,
+                IterKind::Task | IterKind::TaskVma | IterKind::Css | IterKind::ScxDsq
+            )
         })
 }
 
@@ -225,7 +231,10 @@ fn check_argument(
         | KfuncArg::MemWrite
         | KfuncArg::MemWriteOrNull
         | KfuncArg::FixedMemRead(_)
+        | KfuncArg::StructMemRead(_)
         | KfuncArg::FixedMemWrite(_) => refuse("memory"),
+        KfuncArg::ResultSize if value.as_constant().is_some_and(|size| size < MAX_SIZE) => Ok(()),
+        KfuncArg::ResultSize => refuse("a known size"),
         KfuncArg::DynptrOrNull if value.as_constant() == Some(0) => Ok(()),
         KfuncArg::DynptrOrNull => super::dynptr::made(state, reg).map(drop),
         KfuncArg::KernelType => match value.as_constant() {
@@ -237,6 +246,7 @@ fn check_argument(
         KfuncArg::Dynptr => super::dynptr::made(state, reg).map(drop),
         KfuncArg::Released(name)
             if is_trusted(env, value, name)
+                && is_exactly(env, value, name)
                 && value.reference != 0
                 && value.constant_offset() == Some(0) =>
         {
@@ -273,6 +283,16 @@ pub(crate) fn lock_kind(proto: &KfuncProto) -> LockKind {
 /// valid and not null.
 fn is_trusted(env: &Env<'_>, value: &Value, name: &str) -> bool {
     is_structure(env, value, name, |trust| trust == Trust::Trusted)
+}
+
+/// Whether the value is the address of such a structure, not of one that begins with it: each is given back
+/// by the function that goes with its own (`process_kf_arg_ptr_to_btf_id`).
+fn is_exactly(env: &Env<'_>, value: &Value, name: &str) -> bool {
+    match value.kind {
+        Kind::Object(Object::Typed { type_id, .. }) => type_id == env.type_named(name),
+        Kind::Object(Object::Kernel(found)) => found == name,
+        _ => false,
+    }
 }
 
 /// Whether the value is the address of such a structure, or of one that has it there, which can be
@@ -368,6 +388,7 @@ fn is_memory(argument: KfuncArg) -> bool {
             | KfuncArg::MemWrite
             | KfuncArg::MemWriteOrNull
             | KfuncArg::FixedMemRead(_)
+            | KfuncArg::StructMemRead(_)
             | KfuncArg::FixedMemWrite(_)
     )
 }
@@ -375,6 +396,7 @@ fn is_memory(argument: KfuncArg) -> bool {
 /// The memory in the register that the function uses, if the argument is memory; none if it is null and of
 /// no bytes.
 pub(crate) fn memory(
+    env: &Env<'_>,
     state: &State,
     reg: Reg,
     argument: KfuncArg,
@@ -383,7 +405,18 @@ pub(crate) fn memory(
         return Ok(None);
     }
     let (least, most) = match argument {
-        KfuncArg::FixedMemWrite(size) | KfuncArg::FixedMemRead(size) => (size.into(), size.into()),
+        KfuncArg::FixedMemRead(size) | KfuncArg::FixedMemWrite(size) => (size.into(), size.into()),
+        KfuncArg::StructMemRead(name) => {
+            let Some(size) = env.size_of(name) else {
+                return Err(Failure::new(
+                    Code::UnsupportedCall,
+                    format!("a kernel's types that have struct {name}"),
+                    "none",
+                    format!("struct {name} is not found"),
+                ));
+            };
+            (size.into(), size.into())
+        }
         _ => {
             let next = ARGUMENT_REGS.get(reg.index()).copied().unwrap_or(reg);
             super::call::size_in(state, next, true)?
@@ -396,7 +429,10 @@ pub(crate) fn memory(
     }
     let reads = matches!(
         argument,
-        KfuncArg::MemRead | KfuncArg::MemReadOrNull | KfuncArg::FixedMemRead(_)
+        KfuncArg::MemRead
+            | KfuncArg::MemReadOrNull
+            | KfuncArg::FixedMemRead(_)
+            | KfuncArg::StructMemRead(_)
     );
     Ok(Some(MemoryArgument {
         reg,
@@ -415,7 +451,7 @@ fn memory_usable(
     reg: Reg,
     argument: KfuncArg,
 ) -> Result<(), Failure> {
-    let Some(memory) = memory(state, reg, argument)? else {
+    let Some(memory) = memory(env, state, reg, argument)? else {
         return Ok(());
     };
     super::region::in_region(env, state, &memory)?;

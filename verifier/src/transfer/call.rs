@@ -35,7 +35,7 @@ pub(super) fn helper(
         call.1 = None;
     }
     let result = match proto.ret {
-        RetType::Integer => Value::scalar(result_range(state, proto)),
+        RetType::Integer => Value::scalar(result_range(env, state, proto)),
         RetType::MapValueOrNull => looked_up(env, notes, state, slot, map),
         RetType::MapValue => match map {
             Some(map) => {
@@ -152,6 +152,7 @@ pub(super) fn helper(
 /// `bpf_get_task_stack`.
 const COUNTING: [u32; 5] = [45, 67, 114, 115, 141];
 
+const GET_SMP_PROCESSOR_ID: u32 = 8;
 const DYNPTR_WRITE: u32 = 202;
 const SPIN_LOCK: u32 = 93;
 const SPIN_UNLOCK: u32 = 94;
@@ -160,7 +161,10 @@ const SPIN_UNLOCK: u32 = 94;
 const MAX_ERRNO: u64 = 4095;
 
 /// Range of a helper's number, where its contract says one.
-fn result_range(state: &State, proto: &HelperProto) -> Number {
+fn result_range(env: &Env<'_>, state: &State, proto: &HelperProto) -> Number {
+    if let (GET_SMP_PROCESSOR_ID, Some(cpus)) = (proto.id, env.options.cpus) {
+        return Number::range(Interval::new(0, u64::from(cpus.max(1)) - 1));
+    }
     if !COUNTING.contains(&proto.id) {
         return Number::unknown();
     }

@@ -69,7 +69,7 @@ pub(crate) fn kfunc(
         _ => {}
     }
     for (reg, argument) in ARGUMENT_REGS.into_iter().zip(proto.args) {
-        if let Some(memory) = kfunc_memory(&state, reg, *argument)? {
+        if let Some(memory) = kfunc_memory(env, &state, reg, *argument)? {
             super::memory::helper_writes(env, notes, &mut state, &memory);
         }
     }
@@ -83,11 +83,17 @@ pub(crate) fn kfunc(
         let reference = state.reg(reg).reference;
         state.release(reference, invalid(env));
     }
-    let structure = |name: &str| {
+    let relied = |name: &str, trust| {
         Kind::Object(Object::Typed {
             type_id: env.type_named(name),
-            trust: Trust::Trusted,
+            trust,
         })
+    };
+    let structure = |name: &str| relied(name, Trust::Trusted);
+    let mut or_null = |kind| Value {
+        nullable: true,
+        id: notes.fresh_id(),
+        ..Value::pointer(kind)
     };
     let result = match proto.ret {
         KfuncRet::Object
@@ -126,11 +132,19 @@ pub(crate) fn kfunc(
             }
         }
         KfuncRet::AcquiredOrNull(name) => acquired(notes, &mut state, slot, structure(name)),
-        KfuncRet::StructOrNull(name) => Value {
-            nullable: true,
-            id: notes.fresh_id(),
-            ..Value::pointer(structure(name))
-        },
+        KfuncRet::StructOrNull(name) => or_null(structure(name)),
+        KfuncRet::RcuOrNull(name) => or_null(relied(name, Trust::Rcu)),
+        KfuncRet::Plain(name) => Value::pointer(relied(name, Trust::Argument)),
+        KfuncRet::PlainOrNull(name) => or_null(relied(name, Trust::Argument)),
+        KfuncRet::SizedMemoryOrNull => {
+            let size = state.reg(Reg::R3).as_constant();
+            or_null(Kind::Slice {
+                size: size.and_then(|size| u32::try_from(size).ok()).unwrap_or(0),
+                writable: true,
+                packet: false,
+                buffer: None,
+            })
+        }
     };
     state.clear_caller_saved();
     state.set(Reg::R0, result);
@@ -263,9 +277,18 @@ fn next(env: &Env<'_>, mut state: State, kind: IterKind) -> Result<Vec<State>, F
             type_id: env.type_named(name),
             trust: Trust::Trusted,
         }),
+        Element::Rcu(name) => Kind::Object(Object::Typed {
+            type_id: env.type_named(name),
+            trust: Trust::Rcu,
+        }),
+    };
+    // What RCU keeps is still there when the iterator has gone on, or is no more.
+    let reference = match kind.element() {
+        Element::Rcu(_) => 0,
+        _ => made.reference,
     };
     let value = Value {
-        reference: made.reference,
+        reference,
         ..Value::pointer(element)
     };
     state.set(Reg::R0, value);

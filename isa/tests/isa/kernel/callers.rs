@@ -84,6 +84,7 @@ const TYPED: &[Typed] = &[
         STRUCT,
         "tcp_congestion_ops",
     ),
+    (T::StructOps, 0, "bpf_dummy_ops", STRUCT, "bpf_dummy_ops"),
 ];
 
 /// All kinds of programs, sleepable or not. Says which the kernel does not load at all.
@@ -96,6 +97,7 @@ pub(super) fn subjects() -> Vec<Subject> {
             attach_type,
             sleepable: kind.sleepable,
             target,
+            member: None,
         };
         if loads(kind) {
             subjects.push(Subject { caller, kind });
