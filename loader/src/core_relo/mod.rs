@@ -207,7 +207,9 @@ pub(crate) fn symbol_named(
         if found.kind != ty.kind || target.name(&found)? != name {
             continue;
         }
-        let (ours, theirs) = (ty.size_or_type, found.size_or_type);
+        // `const` says what the program may do with a variable, not what it is.
+        let ours = local.resolve(ty.size_or_type)?.id;
+        let theirs = target.resolve(found.size_or_type)?.id;
         let fits = compat::types_compatible(local, ours, target, theirs, fuel)?;
         return Ok(fits.then_some(*id));
     }

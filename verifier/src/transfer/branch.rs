@@ -145,7 +145,10 @@ fn compared_with_null(
     Some(state)
 }
 
-/// Pointers to memory that is there, with an offset too small to wrap to 0.
+/// No memory is in the first page of the address space, nor in the last.
+const PAGE: i64 = 4096;
+
+/// Pointers to memory that is there, with an offset too small to reach 0 or to wrap to it.
 fn never_null(value: &Value) -> bool {
     let memory = matches!(
         value.kind,
@@ -170,7 +173,8 @@ fn never_null(value: &Value) -> bool {
             ..
         }
     );
-    memory && !unsure && value.offset().as_constant() == Some(0)
+    let near = |offset: i64| offset > -PAGE && offset < PAGE;
+    memory && !unsure && value.constant_offset().is_some_and(near)
 }
 
 /// A packet pointer was compared with the packet's end, or a metadata pointer with its start.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bpftime_abi::VmCtx;
 use bpftime_helpers::{CAPABILITIES, Env, HELPERS, OpenRecord};
-use bpftime_isa::{AttachType, MapDef, ProgType, Program};
+use bpftime_isa::{AttachType, CallTarget, Imm64, Instruction, MapDef, ProgType, Program};
 use bpftime_maps::{Caller, MapRef};
 use bpftime_verifier::VerifiedProgram;
 
@@ -46,6 +46,14 @@ pub enum RunError {
     /// The program needs helpers or map types that this environment does not offer.
     #[error("the program needs helpers or map types that this environment does not offer")]
     Capabilities,
+    /// The program needs what only a kernel has; none of it is run.
+    #[error("instruction {slot}: {what} cannot be run here")]
+    Unsupported {
+        /// Slot of the instruction.
+        slot: u32,
+        /// What it needs.
+        what: &'static str,
+    },
     /// The input is for another program type.
     #[error("the input is for programs of type {}, this one is of type {}", .input.name(), .program.name())]
     Input {
@@ -65,6 +73,27 @@ pub enum RunError {
     /// The interpreter stopped the program.
     #[error(transparent)]
     Trap(#[from] Trap),
+}
+
+/// The first instruction that needs what only a kernel has: the interpreter would stop there, with locks held
+/// or half of the work done.
+fn of_kernel(program: &VerifiedProgram) -> Option<(u32, &'static str)> {
+    program.instructions().iter().find_map(|decoded| {
+        let what = match decoded.insn {
+            Instruction::Call(CallTarget::Kfunc { .. }) => "a call of a kernel function",
+            Instruction::LoadImm64 {
+                value: Imm64::BtfId { .. },
+                ..
+            } => "a kernel variable",
+            Instruction::LoadImm64 {
+                value: Imm64::Func { .. },
+                ..
+            } => "a callback",
+            Instruction::AddrSpaceCast { .. } => "an arena",
+            _ => return None,
+        };
+        Some((decoded.slot, what))
+    })
 }
 
 impl fmt::Debug for HostEnvironment {
@@ -176,6 +205,9 @@ impl HostEnvironment {
         input: &mut Input,
     ) -> Result<u64, RunError> {
         self.check(&Requirements::of(program), input)?;
+        if let Some((slot, what)) = of_kernel(program) {
+            return Err(RunError::Unsupported { slot, what });
+        }
         let (r1, r2) = input.registers();
         let vm = self.enter();
         // SAFETY: `check` compared everything that the program was verified for.
