@@ -21,7 +21,7 @@ use crate::stack_liveness::live_stack;
 use crate::structure::{Index, Structure};
 use crate::termination::{Ending, endings};
 use crate::wto::Wto;
-use crate::{Options, Rejection, VerifiedProgram, fixpoint, stack_depth};
+use crate::{Options, Rejection, Target, VerifiedProgram, fixpoint, stack_depth};
 
 /// Judges a program.
 ///
@@ -364,7 +364,11 @@ impl Subject<'_> {
         }
         let deepest = stack_depth::combined(&cfg, &engine.stack, &engine.entered);
         let max_stack = deepest.bytes;
-        if max_stack > stack_depth::LIMIT {
+        let too_deep = max_stack > stack_depth::LIMIT
+            && !(has_private_stacks(env, &cfg, &engine)
+                && stack_depth::shared(&cfg, &engine.stack, &engine.entered).bytes
+                    <= stack_depth::LIMIT);
+        if too_deep {
             return Err(self.plain(
                 Code::StackDepth,
                 &format!(
@@ -380,6 +384,20 @@ impl Subject<'_> {
         }
         Ok(facts(env, code, structure, engine, (max_stack, spent)))
     }
+}
+
+/// Whether Linux gives functions with large frames stacks of their own (`bpf_enable_priv_stack`): in programs
+/// that are not entered while they run on the same CPU, without tail calls, and here without functions that are
+/// called later, which share them.
+fn has_private_stacks(env: &Env<'_>, cfg: &Cfg, engine: &Engine<'_>) -> bool {
+    let types = matches!(
+        env.program.prog_type,
+        ProgType::Kprobe | ProgType::Tracepoint | ProgType::PerfEvent | ProgType::RawTracepoint
+    );
+    types
+        && env.options.target == Target::Linux6_18
+        && !engine.tail_calls.contains(&true)
+        && !cfg.graph.node_weights().any(|block| block.door)
 }
 
 /// Registers as the program finds them.

@@ -35,6 +35,20 @@ pub(crate) fn below_tail_call(cfg: &Cfg, stack: &[u32], tail_calls: &[bool]) -> 
         .find(|bytes| *bytes >= LIMIT_BELOW_TAIL_CALL)
 }
 
+/// Least bytes of a frame that Linux puts elsewhere (kernel `BPF_PRIV_STACK_MIN_SIZE`).
+const LEAST_PRIVATE: u32 = 64;
+
+/// What is left on the stack that all functions share, where Linux gives each function with a large frame a
+/// stack of its own. No frame is larger than that; the program is entered again only after it has ended.
+pub(crate) fn shared(cfg: &Cfg, stack: &[u32], reached: &[bool]) -> Deepest {
+    let small = |used: &u32| match used.next_multiple_of(FRAME_ROUNDING) {
+        frame if frame >= LEAST_PRIVATE => 0,
+        frame => frame,
+    };
+    let left: Vec<u32> = stack.iter().map(small).collect();
+    combined(cfg, &left, reached)
+}
+
 /// Greatest sum of rounded frames over any chain of calls, callbacks included. `stack` has the
 /// bytes by function, `reached` says which copies of functions the analysis entered.
 pub(crate) fn combined(cfg: &Cfg, stack: &[u32], reached: &[bool]) -> Deepest {
