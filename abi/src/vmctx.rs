@@ -15,12 +15,14 @@ pub struct VmCtx {
     /// value is the address of the engine's private `MapRef`.
     pub maps: *const u64,
     /// Address of the first value of each map by the program's map index, for direct value
-    /// access (`BPF_PSEUDO_MAP_VALUE`); 0 where the map type has none.
+    /// access (`BPF_PSEUDO_MAP_VALUE`) and for lookups without a call; 0 where the map type has none
+    /// (only arrays, per-CPU ones included, do).
     pub map_values: *const u64,
     /// State of the environment that runs the program (thread slot, host environment); compiled
     /// code never looks at it.
     pub env: *mut u8,
-    /// The leased virtual CPU, the index into per-CPU values.
+    /// The leased virtual CPU, the index into per-CPU values: below the number of CPUs of each per-CPU
+    /// map of the program.
     pub cpu: u32,
     /// Not used; keeps the size a multiple of 8.
     pub reserved: u32,
@@ -35,6 +37,9 @@ pub const OFFSET_HELPERS: i32 = core::mem::offset_of!(VmCtx, helpers) as i32;
 pub const OFFSET_MAPS: i32 = core::mem::offset_of!(VmCtx, maps) as i32;
 /// Offset of [`VmCtx::map_values`], for code generators.
 pub const OFFSET_MAP_VALUES: i32 = core::mem::offset_of!(VmCtx, map_values) as i32;
+
+/// Offset of [`VmCtx::cpu`], for code generators.
+pub const OFFSET_CPU: i32 = core::mem::offset_of!(VmCtx, cpu) as i32;
 
 /// A helper: `r1` to `r5` as 64-bit words, result in `r0`. System V calling convention, and
 /// no xmm or ymm register is touched.

@@ -243,6 +243,7 @@ fn verify(
     inputs: &[Vec<u8>],
 ) -> Result<VerifiedProgram, Box<bpftime_verifier::Rejection>> {
     let mut options = Options::new(CAPABILITIES);
+    options.record_operands = true;
     if program.prog_type == ProgType::Memory {
         options.memory_len = inputs.first().map(|bytes| bytes.len() as u64);
     }

@@ -211,6 +211,18 @@ impl Geometry {
         }
     }
 
+    /// Bytes from one value of an array to the next, and for per-CPU arrays from the values of one CPU to
+    /// those of the next; nothing if the array would be too large. For code that finds values without a
+    /// call.
+    pub const fn array_strides(value_size: u32, max_entries: u32) -> Option<(u64, u64)> {
+        let value = round_up(value_size as u64, 8);
+        match value.checked_mul(max_entries as u64) {
+            // CPUs share no cache line.
+            Some(len) if len <= MAX_BYTES => Some((value, round_up(len, 64))),
+            _ => None,
+        }
+    }
+
     const fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0
     }
@@ -267,14 +279,11 @@ impl Layout {
         };
         match geometry.map_type {
             MapType::Array | MapType::PerCpuArray => {
-                let Some(len) = value_stride.checked_mul(entries) else {
+                let strides = Geometry::array_strides(geometry.value_size, geometry.max_entries);
+                let Some((_, cpu_stride)) = strides else {
                     return None;
                 };
-                if len > MAX_BYTES {
-                    return None;
-                }
-                // CPUs share no cache line.
-                layout.cpu_stride = round_up(len, 64);
+                layout.cpu_stride = cpu_stride;
                 let copies = if geometry.is_per_cpu() { cpus } else { 1 };
                 let Some(len) = layout.cpu_stride.checked_mul(copies) else {
                     return None;

@@ -110,11 +110,11 @@ impl MapRef {
         &self.geometry
     }
 
-    /// Address of the first value, for direct value access and for `mmap`; 0 where the type has
-    /// no such thing (only arrays that are not per-CPU do).
+    /// Address of the first value of arrays, per-CPU ones included, whose other values follow at
+    /// [`Geometry::array_strides`]; 0 where the type has no such thing.
     pub fn values_base(&self) -> u64 {
         match self.geometry.map_type {
-            MapType::Array => self.data as u64,
+            MapType::Array | MapType::PerCpuArray => self.data as u64,
             _ => 0,
         }
     }

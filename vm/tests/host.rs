@@ -30,6 +30,7 @@ fn map(map_type: MapType, key_size: u32, value_size: u32, max_entries: u32) -> M
 fn verified(program: &Program, memory_len: Option<u64>) -> VerifiedProgram {
     let options = Options {
         memory_len,
+        record_operands: true,
         ..Options::new(CAPABILITIES)
     };
     verify(program.clone(), &options).unwrap_or_else(|rejection| panic!("{rejection}"))

@@ -104,7 +104,11 @@ pub fn load(request: &Request<'_>, attr: &Attr, size: u64) -> Answer {
         objects: [].into(),
         on_throw: bpftime_isa::OnThrow::Ends,
     };
-    let options = Options::new(request.session.broker.capabilities);
+    // What is known of registers makes the code better.
+    let options = Options {
+        record_operands: true,
+        ..Options::new(request.session.broker.capabilities)
+    };
     let verified = match guarded(|| verify(program, &options)) {
         Some(Ok(verified)) => verified,
         Some(Err(rejection)) => {

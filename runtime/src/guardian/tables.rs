@@ -1,5 +1,6 @@
 //! Map handles as the target's programs need them.
 
+use bpftime_abi::MapType;
 use bpftime_maps::{Geometry, MapRef, PerfRing};
 
 /// The bytes of a map's handle for the target, with the target's addresses.
@@ -28,7 +29,7 @@ pub fn handle_bytes(
 /// What a handle's [`MapRef::values_base`] will be.
 pub fn values_base(geometry: &Geometry, data: u64) -> u64 {
     match geometry.map_type {
-        bpftime_abi::MapType::Array => data,
+        MapType::Array | MapType::PerCpuArray => data,
         _ => 0,
     }
 }
@@ -36,7 +37,6 @@ pub fn values_base(geometry: &Geometry, data: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bpftime_abi::MapType;
 
     #[test]
     fn values_base_agrees_with_the_handle() {

@@ -1,6 +1,6 @@
 //! The maps of a program that runs in this process.
 
-use bpftime_abi::{Errno, MapType};
+use bpftime_abi::Errno;
 use bpftime_isa::MapDef;
 use bpftime_maps::{Geometry, MapRef};
 
@@ -81,9 +81,6 @@ impl HostMap {
 
     /// Address of the first value, 0 if the type has none.
     pub(super) fn value(&self) -> u64 {
-        match self.definition.map_type {
-            MapType::Array => self.map.values_base(),
-            _ => 0,
-        }
+        self.map.values_base()
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn size_type(size: Size) -> Type {
     }
 }
 
-impl Lowering<'_> {
+impl Lowering<'_, '_> {
     pub(super) fn alu(&mut self, op: AluOp, width: Width, dst: Reg, src: Operand) {
         let b = self.operand(width, src);
         if op == AluOp::Mov {
@@ -66,7 +66,12 @@ impl Lowering<'_> {
             Operand::Imm(-1) if signed && remainder => return zero,
             Operand::Imm(-1) if signed => return self.builder.ins().ineg(a),
             Operand::Imm(_) => return self.divide_plain(op, a, b),
-            Operand::Reg(_) => {}
+            Operand::Reg(divisor) => {
+                let may_be = |number| self.proved().may_be(self.index, divisor, width, number);
+                if !(may_be(0) || signed && may_be(-1)) {
+                    return self.divide_plain(op, a, b);
+                }
+            }
         }
         let one = self.builder.ins().iconst(ty, 1);
         let is_zero = self.builder.ins().icmp(IntCC::Equal, b, zero);

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bpftime_abi::MAX_CALL_FRAMES;
-use bpftime_isa::{CallTarget, Decoded, Instruction};
+use bpftime_isa::{CallTarget, Decoded, Instruction, Operand, Reg};
 
 use super::error::CompileError;
+use super::proved::Proved;
 
 /// A function of the program: the main program or a subprogram that is called.
 #[derive(Debug)]
@@ -26,14 +27,18 @@ pub(crate) struct Function {
 #[derive(Debug)]
 pub(crate) struct Functions<'a> {
     decoded: &'a [Decoded],
+    pub(crate) proved: &'a Proved<'a>,
     index_of_slot: HashMap<u32, usize>,
     /// By first slot. The main program is at slot 0.
     pub(crate) by_start: BTreeMap<u32, Function>,
 }
 
 impl<'a> Functions<'a> {
-    /// Finds all functions that the main program reaches.
-    pub(crate) fn find(decoded: &'a [Decoded]) -> Result<Self, CompileError> {
+    /// Finds all functions that the main program reaches, as far as runs reach them.
+    pub(crate) fn find(
+        decoded: &'a [Decoded],
+        proved: &'a Proved<'a>,
+    ) -> Result<Self, CompileError> {
         let index_of_slot = decoded
             .iter()
             .enumerate()
@@ -41,6 +46,7 @@ impl<'a> Functions<'a> {
             .collect();
         let mut functions = Self {
             decoded,
+            proved,
             index_of_slot,
             by_start: BTreeMap::new(),
         };
@@ -53,6 +59,32 @@ impl<'a> Functions<'a> {
             }
         }
         Ok(functions)
+    }
+
+    /// Whether any run goes on at a slot.
+    pub(crate) fn reaches(&self, slot: Option<i64>) -> bool {
+        let index = slot.and_then(|slot| self.index_of_slot.get(&u32::try_from(slot).ok()?));
+        index.is_none_or(|index| self.proved.reaches(*index))
+    }
+
+    /// Whether `r1`, as the instruction writes it, is read by nothing but a lookup that needs no handle: a
+    /// call a few instructions on.
+    pub(crate) fn serves_lookup_only(&self, index: usize) -> bool {
+        const FAR: usize = 8;
+        for item in self.decoded.iter().skip(index + 1).take(FAR) {
+            match item.insn {
+                Instruction::Call(CallTarget::Helper(_)) => {
+                    return self.proved.array(item.slot).is_some();
+                }
+                // Compilers put these between.
+                Instruction::Alu { dst, src, .. }
+                    if dst != Reg::R1 && src != Operand::Reg(Reg::R1) => {}
+                Instruction::Store { base, src, .. }
+                    if base != Reg::R1 && src != Operand::Reg(Reg::R1) => {}
+                _ => return false,
+            }
+        }
+        false
     }
 
     /// The instruction with an index out of [`Function::body`].
@@ -92,6 +124,9 @@ impl<'a> Functions<'a> {
             let successors = successors(item);
             for target in successors.jump.into_iter().chain(successors.fall_through) {
                 let index = self.index(item.slot, target)?;
+                if !self.proved.reaches(index) {
+                    continue;
+                }
                 pending.push(index);
                 if successors.jump.is_some() {
                     function.leaders.insert(self.decoded[index].slot);
@@ -99,6 +134,22 @@ impl<'a> Functions<'a> {
             }
         }
         Ok(function)
+    }
+
+    /// How many calls lead to the function, if that is the same for all chains of calls.
+    pub(crate) fn depth(&self, start: u32) -> Option<u8> {
+        let mut level = BTreeSet::from([0]);
+        let mut found = None;
+        for depth in 0..MAX_CALL_FRAMES as u8 {
+            if level.contains(&start) && found.replace(depth).is_some() {
+                return None;
+            }
+            let functions = level.iter().filter_map(|start| self.by_start.get(start));
+            level = functions
+                .flat_map(|function| function.callees.iter().copied())
+                .collect();
+        }
+        found
     }
 
     /// Greatest sum of `bytes` over the functions on a chain of calls.

@@ -15,6 +15,7 @@ use cranelift_frontend::{FunctionBuilder, Variable};
 
 use super::error::CompileError;
 use super::functions::{Function, Functions, next_slot, successors};
+use super::proved::Proved;
 use crate::interp::MAY_GOTO_BUDGET;
 
 /// Signature of the main program: [`bpftime_abi::ProgramFn`].
@@ -38,7 +39,7 @@ fn signature(parameters: usize) -> Signature {
 /// Loads from [`bpftime_abi::VmCtx`] and its tables. They do not change while a program runs,
 /// but Cranelift is not told so: it would keep the loaded pointers in registers across calls,
 /// which costs a typical short program more than loading them again.
-fn table_flags() -> MemFlagsData {
+pub(super) fn table_flags() -> MemFlagsData {
     MemFlagsData::trusted()
 }
 
@@ -57,12 +58,19 @@ fn argument_count(number: u32) -> usize {
 }
 
 /// State of the lowering of one function.
-pub(super) struct Lowering<'f> {
+pub(super) struct Lowering<'f, 'p> {
     pub(super) builder: FunctionBuilder<'f>,
+    functions: &'p Functions<'p>,
+    /// Number of the instruction that is lowered.
+    pub(super) index: usize,
     /// `r0` to `r9`.
     variables: Vec<Variable>,
-    vm: Value,
+    pub(super) vm: Value,
     stack: StackSlot,
+    /// Bytes of it.
+    stack_size: i32,
+    /// How many calls lead to the function, where that is known and frames are counted so.
+    depth: Option<u8>,
     may_goto_left: Option<Variable>,
     blocks: BTreeMap<u32, Block>,
     /// Signatures of helpers with none to five arguments.
@@ -78,13 +86,14 @@ pub(super) fn lower(
     builder: FunctionBuilder<'_>,
     frontend: TargetFrontendConfig,
 ) -> Result<(), CompileError> {
-    let mut lowering = Lowering::start(function, builder);
+    let mut lowering = Lowering::start(functions, function, builder);
     let mut open = false;
-    for item in function
+    for (index, item) in function
         .body
         .iter()
-        .filter_map(|index| functions.get(*index))
+        .filter_map(|index| Some((*index, functions.get(*index)?)))
     {
+        lowering.index = index;
         if let Some(&block) = lowering.blocks.get(&item.slot) {
             if open {
                 lowering.builder.ins().jump(block, &[] as &[BlockArg]);
@@ -99,8 +108,12 @@ pub(super) fn lower(
     Ok(())
 }
 
-impl<'f> Lowering<'f> {
-    fn start(function: &Function, mut builder: FunctionBuilder<'f>) -> Self {
+impl<'f, 'p> Lowering<'f, 'p> {
+    fn start(
+        functions: &'p Functions<'p>,
+        function: &Function,
+        mut builder: FunctionBuilder<'f>,
+    ) -> Self {
         let entry = builder.create_block();
         builder.append_block_params_for_function_params(entry);
         builder.switch_to_block(entry);
@@ -119,9 +132,13 @@ impl<'f> Lowering<'f> {
                 variable
             })
             .collect();
+        // What the function does not use need not be there.
+        let proved = functions.proved;
+        let stack_size = proved.stack(function.start);
+        let stack_size = stack_size.map_or(STACK_SIZE as u32, |used| used.next_multiple_of(8));
         let stack = builder.create_sized_stack_slot(StackSlotData::new(
             StackSlotKind::ExplicitSlot,
-            STACK_SIZE as u32,
+            stack_size,
             4,
         ));
         let may_goto_left = function.has_may_goto.then(|| {
@@ -159,9 +176,15 @@ impl<'f> Lowering<'f> {
         }
         Self {
             builder,
+            functions,
+            index: 0,
             variables,
             vm,
             stack,
+            stack_size: stack_size as i32,
+            depth: functions
+                .depth(function.start)
+                .filter(|_| proved.counts_frames(function.start)),
             may_goto_left,
             blocks,
             helper_signatures,
@@ -189,6 +212,10 @@ impl<'f> Lowering<'f> {
             } => self.mov_sx(width, from, dst, src),
             Instruction::Neg { width, dst } => self.neg(width, dst),
             Instruction::ByteOrder { op, size, dst } => self.byte_order(op, size, dst),
+            Instruction::LoadImm64 {
+                dst: Reg::R1,
+                value: Imm64::MapIdx(_),
+            } if self.functions.serves_lookup_only(self.index) => {}
             Instruction::LoadImm64 { dst, value } => {
                 let value = self.imm64(value).map_err(unsupported)?;
                 self.set(dst, value);
@@ -240,7 +267,10 @@ impl<'f> Lowering<'f> {
                 self.branch(taken, item)?;
             }
             Instruction::MayGoto { .. } => self.may_goto(item)?,
-            Instruction::Call(CallTarget::Helper(number)) => self.call_helper(number),
+            Instruction::Call(CallTarget::Helper(number)) => match self.proved().array(item.slot) {
+                Some(array) => self.look_up(array)?,
+                None => self.call_helper(number),
+            },
             Instruction::Call(CallTarget::Local(delta)) => {
                 let slot = next_slot(item) + i64::from(delta);
                 self.call_local(item.slot, slot)?;
@@ -261,15 +291,31 @@ impl<'f> Lowering<'f> {
         Ok(())
     }
 
+    /// What is proved of the program.
+    pub(super) fn proved(&self) -> &'p Proved<'p> {
+        self.functions.proved
+    }
+
     /// The value of a register.
     pub(super) fn get(&mut self, reg: Reg) -> Value {
+        if let Some(number) = self.proved().constant(self.index, reg) {
+            return self.builder.ins().iconst(I64, number as i64);
+        }
+        if let Some(off) = self.own_frame(reg) {
+            return self.stack_address(off);
+        }
         match self.variables.get(reg.index()) {
             Some(variable) => self.builder.use_var(*variable),
-            None => {
-                let base = self.builder.ins().stack_addr(I64, self.stack, 0);
-                self.builder.ins().iadd_imm_s(base, STACK_SIZE as i64)
-            }
+            None => self.stack_address(0),
         }
+    }
+
+    /// The register's distance from `r10`, if it always points to one place in the own frame.
+    pub(super) fn own_frame(&self, reg: Reg) -> Option<i16> {
+        if reg == Reg::R10 {
+            return Some(0);
+        }
+        self.proved().own_frame(self.index, reg, self.depth?)
     }
 
     /// Writes a register. The verifier refuses writes to `r10`.
@@ -281,8 +327,13 @@ impl<'f> Lowering<'f> {
 
     /// Address of a byte of the frame's stack, by distance from `r10`.
     pub(super) fn stack_address(&mut self, off: i16) -> Value {
-        let offset = STACK_SIZE as i32 + i32::from(off);
-        self.builder.ins().stack_addr(I64, self.stack, offset)
+        let offset = self.stack_size + i32::from(off);
+        if (0..self.stack_size).contains(&offset) {
+            return self.builder.ins().stack_addr(I64, self.stack, offset);
+        }
+        // Not to be accessed there: `r10` itself, and what comes before an access in a calculation.
+        let base = self.builder.ins().stack_addr(I64, self.stack, 0);
+        self.builder.ins().iadd_imm_s(base, i64::from(offset))
     }
 
     /// A second operand as a 64-bit value.
@@ -328,7 +379,7 @@ impl<'f> Lowering<'f> {
     }
 
     /// An entry of one of the tables that [`bpftime_abi::VmCtx`] points to.
-    fn table_entry(&mut self, table: i32, index: u32) -> Option<Value> {
+    pub(super) fn table_entry(&mut self, table: i32, index: u32) -> Option<Value> {
         let offset = i32::try_from(u64::from(index) * 8).ok()?;
         let table = self.builder.ins().load(I64, table_flags(), self.vm, table);
         Some(self.builder.ins().load(I64, table_flags(), table, offset))
@@ -401,8 +452,11 @@ impl<'f> Lowering<'f> {
         if let Some(result) = self.builder.inst_results(call).first().copied() {
             self.set(Reg::R0, result);
         }
-        // `r1` to `r5` hold nothing after a call. Not keeping the old values alive saves
-        // registers.
+        self.forget_arguments();
+    }
+
+    /// `r1` to `r5` hold nothing after a call. Not keeping the old values alive saves registers.
+    pub(super) fn forget_arguments(&mut self) {
         let zero = self.builder.ins().iconst(I64, 0);
         for reg in [Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5] {
             self.set(reg, zero);
@@ -423,9 +477,24 @@ impl<'f> Lowering<'f> {
     }
 
     fn branch(&mut self, taken: Value, item: &Decoded) -> Result<(), CompileError> {
-        let jump = self.jump_target(item)?;
-        let next = self.block(item.slot, successors(item).fall_through)?;
+        let successors = successors(item);
         let none = &[] as &[BlockArg];
+        // Where one way is never gone, the other one is gone always.
+        let only = match (
+            self.functions.reaches(successors.jump),
+            self.functions.reaches(successors.fall_through),
+        ) {
+            (true, false) => successors.jump,
+            (false, true) => successors.fall_through,
+            _ => None,
+        };
+        if only.is_some() {
+            let to = self.block(item.slot, only)?;
+            self.builder.ins().jump(to, none);
+            return Ok(());
+        }
+        let jump = self.jump_target(item)?;
+        let next = self.block(item.slot, successors.fall_through)?;
         self.builder.ins().brif(taken, jump, none, next, none);
         Ok(())
     }

@@ -9,9 +9,11 @@ mod alu;
 mod error;
 mod functions;
 mod link;
+mod lookup;
 mod lower;
 mod memory;
 mod object;
+mod proved;
 
 use bpftime_isa::Decoded;
 use bpftime_verifier::VerifiedProgram;
@@ -26,6 +28,7 @@ pub use error::CompileError;
 use functions::{Function, Functions};
 use link::Linker;
 pub use object::CodeObject;
+use proved::Proved;
 
 /// Compiles a verified program.
 ///
@@ -33,7 +36,7 @@ pub use object::CodeObject;
 ///
 /// An instruction that the JIT does not support, or a failure inside Cranelift.
 pub fn compile(program: &VerifiedProgram) -> Result<CodeObject, CompileError> {
-    let native = compile_instructions(program.instructions())?;
+    let native = compile_instructions(program.instructions(), &Proved::of(program))?;
     Ok(CodeObject::new(native, program))
 }
 
@@ -46,8 +49,8 @@ pub(crate) struct Native {
 }
 
 /// Compiles instructions that are verified, or that are only to be looked at.
-fn compile_instructions(decoded: &[Decoded]) -> Result<Native, CompileError> {
-    let functions = Functions::find(decoded)?;
+fn compile_instructions(decoded: &[Decoded], proved: &Proved<'_>) -> Result<Native, CompileError> {
+    let functions = Functions::find(decoded, proved)?;
     // Refuses recursion before anything is compiled.
     functions.deepest(&Default::default())?;
     let isa = target(0)?;

@@ -11,7 +11,7 @@ use std::cell::Cell;
 
 use bpftime_helpers::CAPABILITIES;
 use bpftime_isa::{Insn, ProgType, Program, decode};
-use bpftime_verifier::{Options, verify};
+use bpftime_verifier::{Options, VerifiedProgram, verify};
 use bpftime_vm::{Executable, HostEnvironment, Input, RunError, TrapReason, jit};
 use generate::{ENTRIES, MEMORY_LEN, VALUE_LEN};
 use proptest::prelude::*;
@@ -70,8 +70,18 @@ fn run_everywhere(program: &Program, inputs: &[Vec<u8>]) -> Result<bool, String>
     let Ok(verified) = verify(program.clone(), &options) else {
         return never_traps_if_accepted(program, inputs).map(|()| false);
     };
-    let code = jit::compile(&verified).map_err(|error| error.to_string())?;
-    let executable = Executable::load(code).map_err(|error| error.to_string())?;
+    let compiled = |verified: &VerifiedProgram| -> Result<Executable, String> {
+        let code = jit::compile(verified).map_err(|error| error.to_string())?;
+        Executable::load(code).map_err(|error| error.to_string())
+    };
+    let executable = compiled(&verified)?;
+    // With what is known of registers the code is another.
+    let recorded = Options {
+        record_operands: true,
+        ..options
+    };
+    let by_facts = verify(program.clone(), &recorded).map_err(|error| error.to_string())?;
+    let by_facts = compiled(&by_facts)?;
     for bytes in inputs {
         let expected = match checked(program, bytes) {
             Ok(expected) => expected,
@@ -82,11 +92,12 @@ fn run_everywhere(program: &Program, inputs: &[Vec<u8>]) -> Result<bool, String>
                 ));
             }
         };
-        for engine in ["interpreter", "jit"] {
+        for engine in ["interpreter", "jit", "jit by facts"] {
             let mut environment = HostEnvironment::new(&program.maps).expect("an environment");
             let mut input = Input::new(program.prog_type, None, bytes).expect("input");
             let result = match engine {
                 "jit" => environment.run(&executable, &mut input),
+                "jit by facts" => environment.run(&by_facts, &mut input),
                 _ => environment.interpret(&verified, &mut input),
             }
             .map_err(|error| format!("{engine}: {error}\n{bytes:x?}"))?;

@@ -10,7 +10,7 @@ use bpftime_isa::{
     AluOp, ByteOrderOp, CallTarget, Cond, Decoded, Imm64, Instruction, Operand, Reg, Size, Width,
 };
 
-use super::{Native, compile_instructions};
+use super::{Native, Proved, compile_instructions};
 use crate::executable::{Mapping, call};
 use crate::interp;
 
@@ -69,7 +69,7 @@ fn decoded(instructions: &[Instruction]) -> Vec<Decoded> {
 }
 
 fn compile(instructions: &[Instruction]) -> Native {
-    compile_instructions(&decoded(instructions)).expect("compiles")
+    compile_instructions(&decoded(instructions), &Proved::default()).expect("compiles")
 }
 
 unsafe extern "sysv64" fn add_all(
@@ -291,7 +291,7 @@ fn recursion_and_depth_are_refused() {
     let call = |delta| Instruction::Call(CallTarget::Local(delta));
     let recursive = decoded(&[call(-1), Instruction::Exit]);
     assert!(matches!(
-        compile_instructions(&recursive),
+        compile_instructions(&recursive, &Proved::default()),
         Err(super::CompileError::CallDepth)
     ));
     // A chain of functions, each of which calls the next.
@@ -306,11 +306,12 @@ fn recursion_and_depth_are_refused() {
         }
         decoded(&all)
     };
-    let deepest = compile_instructions(&chain(8)).expect("eight frames are allowed");
+    let deepest =
+        compile_instructions(&chain(8), &Proved::default()).expect("eight frames are allowed");
     assert!(deepest.stack_bytes >= 8 * 512);
     assert_eq!(run(&deepest, 0, 0), 8);
     assert!(matches!(
-        compile_instructions(&chain(9)),
+        compile_instructions(&chain(9), &Proved::default()),
         Err(super::CompileError::CallDepth)
     ));
 }
@@ -322,13 +323,13 @@ fn jumps_out_of_the_program_are_refused() {
         let slots = bpftime_isa::encode(&[jump, Instruction::Exit]);
         let program = bpftime_isa::decode(&slots).expect("decodes");
         assert!(matches!(
-            compile_instructions(&program),
+            compile_instructions(&program, &Proved::default()),
             Err(super::CompileError::BadTarget { slot: 0, .. })
         ));
     }
     let open_end = decoded(&[mov(Reg::R0, Operand::Imm(0))]);
     assert!(matches!(
-        compile_instructions(&open_end),
+        compile_instructions(&open_end, &Proved::default()),
         Err(super::CompileError::BadTarget { slot: 0, target: 1 })
     ));
 }
