@@ -5,6 +5,7 @@
 //! `BPFTIME_OBJECTS=DIRECTORY`, all objects below it are compared too, as far as libbpf takes
 //! them.
 
+mod declarations;
 mod support;
 
 use std::collections::HashMap;

@@ -12,6 +12,7 @@ use bpftime_verifier::{Options, verify};
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 const TRACEPOINT: &str = "sched_switch";
 const STRUCT: u32 = 4;
+const UNION: u32 = 5;
 const TYPEDEF: u32 = 8;
 const FUNC: u32 = 12;
 
@@ -102,7 +103,26 @@ const PROGRAMS: &[&str] = &[
     "r1 = r10\nr1 += -16\ncall {bpf_dynptr_size}",
     "*(u64 *)(r10 - 8) = 0\nr1 = r10\nr1 += -8\nr2 = 8\nr3 = 0\nr4 = r10\nr4 += -24\ncall 197",
     "r1 = *(u64 *)(r6 + 8)\nr2 = 0\nr3 = r10\nr3 += -16\ncall {bpf_dynptr_from_skb}",
+    // What each CPU has its own of, locks and work queues: where there are none.
+    "r1 = 5\ncall 154",
+    "r1 = *(u64 *)(r6 + 8)\ncall 154",
+    "r1 = *(u64 *)(r6 + 8)\nr2 = 0\ncall 153",
+    "r1 = 1\nr2 = 0\ncall {bpf_percpu_obj_new_impl}",
+    "r1 = *(u64 *)(r6 + 8)\nr2 = 0\ncall {bpf_percpu_obj_drop_impl}",
+    "*(u64 *)(r10 - 8) = 0\nr1 = r10\nr1 += -8\ncall {bpf_res_spin_lock}",
+    "*(u64 *)(r10 - 8) = 0\nr1 = r10\nr1 += -8\ncall {bpf_res_spin_unlock}",
+    "r1 = r10\nr1 += -8\nr2 = r10\nr2 += -16\ncall {bpf_res_spin_lock_irqsave}",
+    "*(u64 *)(r10 - 8) = 0\n*(u64 *)(r10 - 16) = 0\nr1 = r10\nr1 += -16\nr2 = 0\ncall {bpf_wq_start}",
+    "r1 = *(u64 *)(r6 + 8)\nr2 = 0\nr3 = 0\ncall {bpf_wq_init}",
+    // The name of a path: not here, and not of a task.
+    "r1 = *(u64 *)(r6 + 8)\nr2 = r10\nr2 += -8\nr3 = 8\ncall 147",
+    // An address is some number, and not null with a small offset.
+    "r1 = *(u64 *)(r6 + 8)\nr2 = (s8)r1",
+    "r1 = *(u64 *)(r6 + 8)\nr1 += 8\nif r1 != 0 goto +1\nr1 = *(u64 *)(r10 + 8)",
+    // A union may be cast to.
+    "r1 = *(u64 *)(r6 + 24)\nr2 = {union:bpf_attr}\ncall {bpf_rdonly_cast}\nr1 = *(u32 *)(r0 + 0)",
     // Not for this program.
+    "r1 = r6\nr2 = 0\nr3 = 0\nr4 = 0\nr5 = 0\ncall {bpf_xdp_ct_alloc}",
     "r1 = r10\nr1 += -8\nr2 = *(u64 *)(r6 + 8)\nr3 = 0\ncall {bpf_iter_css_task_new}",
     "r1 = r10\nr1 += -8\nr2 = 8\nr3 = 0\nr4 = 0\ncall {bpf_copy_from_user_str}",
     "r1 = *(u64 *)(r6 + 8)\ncall {bpf_sock_destroy}",
@@ -231,6 +251,7 @@ fn resolved(text: &str, bytes: &[u8], types: &Btf) -> Option<String> {
     for part in parts {
         let (name, rest) = part.split_once('}')?;
         all += &match name.split_once(':') {
+            Some(("union", name)) => number(bytes, UNION, name)?.to_string(),
             Some((_, name)) => number(bytes, STRUCT, name)?.to_string(),
             None if name.starts_with("bpf_") || name.starts_with("tcp_") => {
                 format!("kfunc({:#x})", number(bytes, FUNC, name)?)
