@@ -39,13 +39,15 @@ fn generated(capabilities: &Capabilities) -> String {
         "### Helpers\n\n\
          Run by every engine and in targets ({}): {}.\n\n\
          Checked by the verifier (`bpftime verify`), not run ({}): {}.\n\n\
-         Calls are rejected ({}): {}.\n\n",
+         {}\n\n",
         offered.len(),
         names(&offered),
         judged.len(),
         names(&judged),
-        unknown.len(),
-        names(&unknown),
+        match unknown.len() {
+            0 => "Every helper is known to the verifier.".to_owned(),
+            count => format!("Calls are rejected ({count}): {}.", names(&unknown)),
+        },
     );
     let (maps, missing): (Vec<_>, Vec<_>) = MapType::ALL
         .iter()
