@@ -122,7 +122,7 @@ const FEATURES: &[(&str, &str)] = &[
     ),
     (
         "a callback",
-        "r1 = 3\nr2 = func(cb) ll\nr3 = 0\nr4 = 0\ncall 181",
+        "r1 = map_idx(0x0) ll\nr2 = func(cb) ll\nr3 = 0\nr4 = 0\ncall 164",
     ),
 ];
 

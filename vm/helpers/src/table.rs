@@ -13,6 +13,9 @@ unsafe extern "sysv64" fn missing(_: *mut VmCtx, _: u64, _: u64, _: u64, _: u64,
     Errno::EINVAL.to_r0()
 }
 
+/// `bpf_loop`, which no function here carries out but the engines: it calls the program back.
+const LOOP: u32 = 181;
+
 macro_rules! helpers {
     ($($number:literal => $function:path;)*) => {
         /// The helpers by number (`BPF_FUNC_*`); numbers that are not offered hold a function
@@ -23,9 +26,10 @@ macro_rules! helpers {
             table
         };
 
-        /// What [`HELPERS`] and the maps of `bpftime-maps` offer.
+        /// What [`HELPERS`], the engines and the maps of `bpftime-maps` offer.
         pub const CAPABILITIES: Capabilities = Capabilities::NONE
             $(.with_helper($number))*
+            .with_helper(LOOP)
             .with_map_type(MapType::Array)
             .with_map_type(MapType::PerCpuArray)
             .with_map_type(MapType::Hash)

@@ -85,10 +85,6 @@ fn of_kernel(program: &VerifiedProgram) -> Option<(u32, &'static str)> {
                 value: Imm64::BtfId { .. },
                 ..
             } => "a kernel variable",
-            Instruction::LoadImm64 {
-                value: Imm64::Func { .. },
-                ..
-            } => "a callback",
             Instruction::AddrSpaceCast { .. } => "an arena",
             _ => return None,
         };
@@ -204,14 +200,35 @@ impl HostEnvironment {
         program: &VerifiedProgram,
         input: &mut Input,
     ) -> Result<u64, RunError> {
+        Ok(self.interpret_repeatedly(program, input, 1)?.0)
+    }
+
+    /// Runs a verified program in the interpreter on the same input `times` times (at least once), as
+    /// [`Self::run_repeatedly`] runs compiled code.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::interpret`].
+    pub fn interpret_repeatedly(
+        &mut self,
+        program: &VerifiedProgram,
+        input: &mut Input,
+        times: u32,
+    ) -> Result<(u64, Duration), RunError> {
         self.check(&Requirements::of(program), input)?;
         if let Some((slot, what)) = of_kernel(program) {
             return Err(RunError::Unsupported { slot, what });
         }
         let (r1, r2) = input.registers();
         let vm = self.enter();
-        // SAFETY: `check` compared everything that the program was verified for.
-        Ok(unsafe { Interpreter::new(program).run(vm, r1, r2) }?)
+        let interpreter = Interpreter::new(program);
+        let start = Instant::now();
+        let mut result = 0;
+        for _ in 0..times.max(1) {
+            // SAFETY: `check` compared everything that the program was verified for.
+            result = unsafe { interpreter.run(vm, r1, r2) }?;
+        }
+        Ok((result, start.elapsed()))
     }
 
     /// Runs any program, at most `limit` instructions of it, and checks each access and each

@@ -1,13 +1,14 @@
 //! The machine of unproved programs: every access and every helper argument is checked.
 
 use bpftime_abi::{Capabilities, STACK_SIZE, VmCtx};
-use bpftime_isa::{AtomicOp, MapDef, MapType, RetType, Size, Width, helper};
+use bpftime_isa::{AtomicOp, MapDef, MapType, Reg, RetType, Size, Width, helper};
 
 use super::arguments;
+use super::loops::{LOOP, Loops};
 use super::machine::{Arguments, Called, Machine};
 use super::regions::{Region, Regions};
 use super::stack::Stacks;
-use super::trap::{RegionKind, TrapReason};
+use super::trap::{ArgumentProblem, RegionKind, TrapReason};
 
 /// One of the program's maps.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +37,9 @@ pub(crate) struct Checked<'a> {
     context: u64,
     regions: Regions,
     stacks: Stacks,
+    loops: Loops,
+    /// Addresses of functions that the program has made.
+    functions: Vec<u64>,
 }
 
 impl<'a> Checked<'a> {
@@ -58,6 +62,8 @@ impl<'a> Checked<'a> {
             context,
             regions,
             stacks: Stacks::new(),
+            loops: Loops::default(),
+            functions: Vec::new(),
         }
     }
 
@@ -93,6 +99,21 @@ impl Machine for Checked<'_> {
         let proto = helper::proto(number)
             .filter(|_| self.offered.has_helper(number))
             .ok_or(TrapReason::HelperNotOffered(number))?;
+        if number == LOOP {
+            let [_, function, ..] = arguments.values;
+            let missing = arguments.initialised[..4].iter().position(|is| !is);
+            if let Some(reg) = missing.and_then(|index| Reg::ALL.get(index + 1)) {
+                return Err(TrapReason::Uninitialised(*reg));
+            }
+            if !self.functions.contains(&function) {
+                return Err(TrapReason::HelperArgument {
+                    name: proto.name,
+                    argument: 2,
+                    problem: ArgumentProblem::NotAFunction(function),
+                });
+            }
+            return Ok(self.loops.begin(arguments));
+        }
         let checked = arguments::check(proto, &arguments, &self.regions, self.maps, self.context)?;
         let [r1, r2, r3, r4, r5] = arguments.values;
         // SAFETY: the table has HELPER_SLOTS entries and `has_helper` is false beyond them; every
@@ -132,6 +153,18 @@ impl Machine for Checked<'_> {
             _ => {}
         }
         Ok(Called::Result(Some(result)))
+    }
+
+    fn called_back(&mut self, result: u64) -> Result<Called, TrapReason> {
+        Ok(self.loops.next(result))
+    }
+
+    fn function(&mut self, entry: i64) -> Result<u64, TrapReason> {
+        let address = Loops::address(entry);
+        if !self.functions.contains(&address) {
+            self.functions.push(address);
+        }
+        Ok(address)
     }
 
     fn map_handle(&mut self, index: u32) -> Result<u64, TrapReason> {

@@ -3,6 +3,7 @@
 use bpftime_abi::{STACK_SIZE, VmCtx};
 use bpftime_isa::{AtomicOp, Size, Width};
 
+use super::loops::{LOOP, Loops};
 use super::machine::{Arguments, Called, Machine};
 use super::raw;
 use super::stack::Stacks;
@@ -15,6 +16,7 @@ use super::trap::TrapReason;
 pub(crate) struct Direct {
     vm: *mut VmCtx,
     stacks: Stacks,
+    loops: Loops,
 }
 
 impl Direct {
@@ -26,6 +28,7 @@ impl Direct {
         Self {
             vm,
             stacks: Stacks::new(),
+            loops: Loops::default(),
         }
     }
 }
@@ -55,6 +58,9 @@ impl Machine for Direct {
     }
 
     fn helper(&mut self, number: u32, arguments: Arguments) -> Result<Called, TrapReason> {
+        if number == LOOP {
+            return Ok(self.loops.begin(arguments));
+        }
         let [r1, r2, r3, r4, r5] = arguments.values;
         // SAFETY: the helper table has an entry for every helper that the verifier accepts, and
         // the arguments are verified.
@@ -63,6 +69,14 @@ impl Machine for Direct {
             helper(self.vm, r1, r2, r3, r4, r5)
         };
         Ok(Called::Result(Some(result)))
+    }
+
+    fn called_back(&mut self, result: u64) -> Result<Called, TrapReason> {
+        Ok(self.loops.next(result))
+    }
+
+    fn function(&mut self, entry: i64) -> Result<u64, TrapReason> {
+        Ok(Loops::address(entry))
     }
 
     fn map_handle(&mut self, index: u32) -> Result<u64, TrapReason> {

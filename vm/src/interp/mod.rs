@@ -15,6 +15,7 @@ pub(crate) mod checked;
 mod code;
 mod direct;
 mod execute;
+pub(crate) mod loops;
 pub mod machine;
 mod raw;
 pub(crate) mod regions;

@@ -116,6 +116,9 @@ pub enum ArgumentProblem {
     /// Not the context that the program was called with.
     #[error("{0:#x} is not the context")]
     NotTheContext(u64),
+    /// Not the address of one of the program's functions.
+    #[error("{0:#x} is not one of the program's functions")]
+    NotAFunction(u64),
     /// A kind of argument that the interpreter does not know.
     #[error("{0} is not supported by the interpreter")]
     Unsupported(&'static str),

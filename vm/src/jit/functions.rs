@@ -120,6 +120,10 @@ impl<'a> Functions<'a> {
                 let callee = self.decoded[self.index(item.slot, callee)?].slot;
                 function.callees.insert(callee);
             }
+            if let Some(callee) = self.proved.looped(index) {
+                let callee = self.decoded[self.index(item.slot, callee.into())?].slot;
+                function.callees.insert(callee);
+            }
             function.has_may_goto |= matches!(item.insn, Instruction::MayGoto { .. });
             let successors = successors(item);
             for target in successors.jump.into_iter().chain(successors.fall_through) {

@@ -17,6 +17,7 @@ use super::error::CompileError;
 use super::functions::{Function, Functions, next_slot, successors};
 use super::proved::Proved;
 use crate::interp::MAY_GOTO_BUDGET;
+use crate::interp::loops::LOOP;
 
 /// Signature of the main program: [`bpftime_abi::ProgramFn`].
 pub(super) fn program_signature() -> Signature {
@@ -75,7 +76,7 @@ pub(super) struct Lowering<'f, 'p> {
     blocks: BTreeMap<u32, Block>,
     /// Signatures of helpers with none to five arguments.
     helper_signatures: [SigRef; 6],
-    callees: BTreeMap<u32, FuncRef>,
+    pub(super) callees: BTreeMap<u32, FuncRef>,
 }
 
 /// Lowers `function` into the empty function that `builder` builds, which has the signature that
@@ -267,6 +268,7 @@ impl<'f, 'p> Lowering<'f, 'p> {
                 self.branch(taken, item)?;
             }
             Instruction::MayGoto { .. } => self.may_goto(item)?,
+            Instruction::Call(CallTarget::Helper(LOOP)) => self.call_back(item)?,
             Instruction::Call(CallTarget::Helper(number)) => match self.proved().array(item.slot) {
                 Some(array) => self.look_up(array)?,
                 None => self.call_helper(number),
@@ -400,7 +402,8 @@ impl<'f, 'p> Lowering<'f, 'p> {
             }
             Imm64::MapFd(_) | Imm64::MapFdValue { .. } => Err("a map by descriptor"),
             Imm64::BtfId { .. } => Err("a kernel variable"),
-            Imm64::Func { .. } => Err("a callback"),
+            // Nobody looks at it: the calls that take it know which function is meant.
+            Imm64::Func { .. } => Ok(self.builder.ins().iconst(I64, 0)),
         }
     }
 

@@ -6,6 +6,7 @@
 //! the same bytes run in this process ([`crate::Executable`]) and in any other.
 
 mod alu;
+mod callback;
 mod error;
 mod functions;
 mod link;

@@ -6,10 +6,12 @@
 use std::collections::HashMap;
 
 use bpftime_abi::MapType;
-use bpftime_isa::{MapDef, Reg, Width};
+use bpftime_isa::{CallTarget, Instruction, MapDef, Reg, Width};
 use bpftime_maps::Geometry;
 use bpftime_verifier::domain::value::Kind;
 use bpftime_verifier::{Known, VerifiedProgram};
+
+use crate::interp::loops::LOOP;
 
 /// `bpf_map_lookup_elem`.
 const LOOKUP: u32 = 1;
@@ -106,6 +108,15 @@ impl<'a> Proved<'a> {
             Kind::Stack { frame } if frame == depth && !known.nullable => {
                 i16::try_from(known.number.as_constant()? as i64).ok()
             }
+            _ => None,
+        }
+    }
+
+    /// The function that the instruction, a call of `bpf_loop`, calls back, if it is always the same.
+    pub(crate) fn looped(&self, index: usize) -> Option<u32> {
+        let called = self.program?.instructions().get(index)?.insn;
+        match (called, self.known(index, Reg::R2)?.kind) {
+            (Instruction::Call(CallTarget::Helper(LOOP)), Kind::Func { entry }) => Some(entry),
             _ => None,
         }
     }
