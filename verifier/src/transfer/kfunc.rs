@@ -204,7 +204,7 @@ fn lock(
 
 /// An error number as an `int`, of which the upper half is not known.
 fn error() -> Number {
-    let least = MAX_ERRNO.wrapping_neg() as u32;
+    let least = MAX_ERRNO.wrapping_neg();
     let number = Number {
         narrow: Interval::new(least, u32::MAX),
         ..Number::unknown()
