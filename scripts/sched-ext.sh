@@ -44,20 +44,25 @@ cp "$types" "$include/vmlinux.h"
 struct rq runqueues PERCPU;
 struct cpufreq_policy *cpufreq_cpu_data PERCPU;
 unsigned long hw_pressure PERCPU;
-int bpf_scx_reg(void *kdata, struct bpf_link *link) { return 0; }
-void bpf_scx_unreg(void *kdata, struct bpf_link *link) {}
-void scx_tick(struct rq *rq) {}
-int bpf_iter_task(struct bpf_iter_meta *meta, struct task_struct *task) { return 0; }
-int __futex_wait(u32 *uaddr, unsigned int flags, u32 val, struct hrtimer_sleeper *to, u32 bitset) { return 0; }
-int futex_wait_multiple(struct futex_vector *vs, unsigned int count, struct hrtimer_sleeper *to) { return 0; }
-int futex_wait_requeue_pi(u32 *uaddr, unsigned int flags, u32 val, ktime_t *abs_time, u32 bitset, u32 *uaddr2) { return 0; }
-int futex_wake(u32 *uaddr, unsigned int flags, int nr_wake, u32 bitset) { return 0; }
-int futex_wake_op(u32 *uaddr1, unsigned int flags, u32 *uaddr2, int nr_wake, int nr_wake2, int op) { return 0; }
-int futex_lock_pi(u32 *uaddr, unsigned int flags, ktime_t *time, int trylock) { return 0; }
-int futex_unlock_pi(u32 *uaddr, unsigned int flags) { return 0; }
-ssize_t cpuset_write_resmask(struct kernfs_open_file *of, char *buf, size_t nbytes, loff_t off) { return 0; }
+int bpf_scx_reg(void *kdata, struct bpf_link *link);
+void bpf_scx_unreg(void *kdata, struct bpf_link *link);
+void scx_tick(struct rq *rq);
+int bpf_iter_task(struct bpf_iter_meta *meta, struct task_struct *task);
+int __futex_wait(u32 *uaddr, unsigned int flags, u32 val, struct hrtimer_sleeper *to, u32 bitset);
+int futex_wait_multiple(struct futex_vector *vs, unsigned int count, struct hrtimer_sleeper *to);
+int futex_wait_requeue_pi(u32 *uaddr, unsigned int flags, u32 val, ktime_t *abs_time, u32 bitset, u32 *uaddr2);
+int futex_wake(u32 *uaddr, unsigned int flags, int nr_wake, u32 bitset);
+int futex_wake_op(u32 *uaddr1, unsigned int flags, u32 *uaddr2, int nr_wake, int nr_wake2, int op);
+int futex_lock_pi(u32 *uaddr, unsigned int flags, ktime_t *time, int trylock);
+int futex_unlock_pi(u32 *uaddr, unsigned int flags);
+ssize_t cpuset_write_resmask(struct kernfs_open_file *of, char *buf, size_t nbytes, loff_t off);
 END
   echo '__attribute__((used)) static void *kernel_functions[] = {'
+  for function in bpf_scx_reg bpf_scx_unreg scx_tick bpf_iter_task __futex_wait \
+    futex_wait_multiple futex_wait_requeue_pi futex_wake futex_wake_op \
+    futex_lock_pi futex_unlock_pi cpuset_write_resmask; do
+    echo "(void *)$function,"
+  done
   sed -n -e 's/__attribute__((address_space(1)))//g' \
     -e 's/^extern [^(]*[ *]\([A-Za-z_0-9]*\)(.*) __weak __ksym;$/(void *)\1,/p' "$include/vmlinux.h"
   echo '};'
