@@ -71,6 +71,13 @@ pub trait KernelTypes: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether the structure with the name is made of numbers only, so that any memory of its size may be
+    /// one (`__btf_type_is_scalar_struct`).
+    fn is_numbers(&self, name: &str) -> bool {
+        let _ = name;
+        false
+    }
+
     /// Name of the structure with the number.
     fn name(&self, type_id: u32) -> Option<String>;
 }

@@ -69,11 +69,11 @@ pub(crate) fn local_structs(btf: &Btf) -> Arc<[LocalStruct]> {
 }
 
 /// Structures within each other that the kernel looks into.
-const NUMBERS_DEPTH: u32 = 3;
+pub(crate) const NUMBERS_DEPTH: u32 = 3;
 
 /// Whether the structure is made of numbers only.
 #[doc(alias = "__btf_type_is_scalar_struct")]
-fn is_numbers(btf: &Btf, structure: u32, depth: u32) -> bool {
+pub(crate) fn is_numbers(btf: &Btf, structure: u32, depth: u32) -> bool {
     let Ok(ty) = btf.resolve(structure) else {
         return false;
     };

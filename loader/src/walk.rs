@@ -10,6 +10,7 @@ use crate::Environment;
 use crate::btf::types::Member;
 use crate::btf::{Btf, Kind, Type};
 use crate::core_relo::type_named;
+use crate::map_fields::{NUMBERS_DEPTH, is_numbers};
 use crate::signature::signature;
 
 /// Structures within structures; those of kernels are far less deep.
@@ -121,6 +122,11 @@ impl KernelTypes for Btf {
             }
             _ => None,
         }
+    }
+
+    fn is_numbers(&self, name: &str) -> bool {
+        let found = type_named(self, name, Kind::Struct);
+        found.is_some_and(|id| is_numbers(self, id, NUMBERS_DEPTH))
     }
 
     fn name(&self, type_id: u32) -> Option<String> {
@@ -334,6 +340,10 @@ impl KernelTypes for TargetTypes {
 
     fn symbol(&self, id: u32) -> Option<KernelSymbol> {
         self.with(|btf| KernelTypes::symbol(btf, id))
+    }
+
+    fn is_numbers(&self, name: &str) -> bool {
+        self.with(|btf| Some(btf.is_numbers(name))) == Some(true)
     }
 
     fn name(&self, type_id: u32) -> Option<String> {

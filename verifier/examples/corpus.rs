@@ -1,11 +1,13 @@
 //! Judges every program below a folder: verdict, time, memory and states of each, and how the
 //! verdicts compare with a table of the kernel's.
 //!
-//! `cargo run --release --example corpus -- FOLDER [--table TABLE] [--btf FILE] [--only TEXT] [--slow MS]`,
+//! `cargo run --release --example corpus -- FOLDER [--table TABLE] [--btf FILE] [--only TEXT] [--slow MS]
+//! [--full] [--all] [--any-constants]`,
 //! where TABLE has the columns of `ebpf-samples.tsv` (file, section, function, kernel verdict and
 //! type) and FOLDER is the folder that its first column's second component is in. Programs that
 //! the kernel accepts and we do not are printed with the first line of the reason (all of it with
-//! `--full`), and so are programs that it rejects and we accept.
+//! `--full`), and so are programs that it rejects and we accept; with `--all`, all are. With
+//! `--any-constants`, nothing is known of read-only data, which loaders set before they load a program.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -39,6 +41,7 @@ struct Arguments {
     only: String,
     full: bool,
     all: bool,
+    any_constants: bool,
     slow: u64,
 }
 
@@ -51,6 +54,7 @@ fn arguments() -> Arguments {
         only: String::new(),
         full: false,
         all: false,
+        any_constants: false,
         slow: 100,
     };
     while let Some(argument) = given.next() {
@@ -60,6 +64,7 @@ fn arguments() -> Arguments {
             "--only" => parsed.only = given.next().unwrap_or_default(),
             "--full" => parsed.full = true,
             "--all" => parsed.all = true,
+            "--any-constants" => parsed.any_constants = true,
             "--slow" => parsed.slow = given.next().and_then(|ms| ms.parse().ok()).unwrap_or(100),
             folder => parsed.folder = PathBuf::from(folder),
         }
@@ -193,6 +198,7 @@ fn main() {
     let mut measured: Vec<Measured> = Vec::new();
     let mut counts: BTreeMap<(String, &str), usize> = BTreeMap::new();
     let mut codes: BTreeMap<String, usize> = BTreeMap::new();
+    let (mut reached, mut instructions) = (0, 0);
     for path in objects(&arguments.folder) {
         let relative = path
             .strip_prefix(&arguments.folder)
@@ -229,7 +235,12 @@ fn main() {
             }
             let row = row_of(&known, &relative, &program.section, &program.name);
             let verdict = row.map_or("unknown", |row| row.verdict.as_str());
-            let program = typed(program, row);
+            let mut program = typed(program, row);
+            if arguments.any_constants {
+                for map in &mut program.maps {
+                    map.frozen = false;
+                }
+            }
             if program.prog_type == ProgType::Unspec {
                 *counts.entry((verdict.to_owned(), "untyped")).or_default() += 1;
                 continue;
@@ -248,7 +259,10 @@ fn main() {
             let (peak, _) = memory();
             let (ours, steps, states) = match &judged {
                 Ok(verified) => {
-                    let cost = verified.facts().cost;
+                    let facts = verified.facts();
+                    reached += facts.reached.iter().filter(|reached| **reached).count();
+                    instructions += facts.reached.len();
+                    let cost = facts.cost;
                     ("accept", cost.steps, cost.peak_states)
                 }
                 Err(rejection) => ("reject", rejection.steps, 0),
@@ -297,6 +311,7 @@ fn main() {
             });
         }
     }
+    println!("accepted programs: {reached} of {instructions} instructions reached");
     summary(&mut measured, &counts, &codes, arguments.slow);
 }
 

@@ -447,6 +447,12 @@ impl<'a> Env<'a> {
             .is_some_and(|(types, id)| types.is_composite(id))
     }
 
+    /// Whether the kernel's structure with the name is made of numbers only.
+    pub(crate) fn is_numbers(&self, name: &str) -> bool {
+        let types = self.options.kernel_types.as_deref();
+        types.is_some_and(|types| types.is_numbers(name))
+    }
+
     /// Bytes of the kernel's structure with the name.
     pub(crate) fn size_of(&self, name: &str) -> Option<u32> {
         let types = self.options.kernel_types.as_deref()?;

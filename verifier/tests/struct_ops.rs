@@ -65,6 +65,10 @@ impl KernelTypes for Types {
         }
     }
 
+    fn is_numbers(&self, name: &str) -> bool {
+        name == "bpf_cpumask" || name == "cpumask"
+    }
+
     fn name(&self, type_id: u32) -> Option<String> {
         let at = usize::try_from(type_id.checked_sub(FUNCTIONS)?).ok()?;
         KFUNCS.get(at).map(|kfunc| kfunc.name.to_owned())
@@ -479,4 +483,71 @@ fn short_loops_are_followed_to_their_end() {
     };
     assert_eq!(judge(2), Ok(()));
     assert_eq!(judge(3), Err(Code::StackBounds));
+}
+
+/// A signed range that is spilled as 4 bytes, and compared with 0 only when it is read again.
+#[test]
+fn signed_numbers_are_kept_in_four_bytes() {
+    let judge = |most: u32| {
+        let text = format!(
+            "call 7\nr6 = r0\nw7 = 0\nw1 = 0\nif w6 s> {most} goto +1\nw1 = w6\nif w6 s< 0 goto +1\nw7 = w1\n\
+             *(u32 *)(r10 - 8) = r7\ncall 5\nr1 = *(u32 *)(r10 - 8)\nif w1 s< 0 goto +4\n\
+             r2 = map_idx(0x0) + 0x0 ll\nr2 += r1\nr3 = *(u8 *)(r2 + 0)\nr0 = 0\nexit"
+        );
+        let insns = asm::parse(&text).expect("a program");
+        let map = common::map(MapType::Array, 4, 512, 1);
+        judge(common::program(ProgType::Xdp, insns, vec![map]))
+    };
+    assert_eq!(judge(511), Ok(()));
+    assert_eq!(judge(512), Err(Code::MapValueBounds));
+}
+
+/// What is in a map's value, or at its end, is not null, wherever it is.
+#[test]
+fn addresses_in_memory_are_not_null() {
+    let judge = |mask: u32| {
+        let text = format!(
+            "call 7\nr0 &= {mask}\nr2 = map_idx(0x0) + 0x0 ll\nr2 += r0\nif r2 != 0 goto +1\n\
+             r1 = *(u64 *)(r2 + 8192)\nr0 = 0\nexit"
+        );
+        let insns = asm::parse(&text).expect("a program");
+        let map = common::map(MapType::Array, 4, 8192, 1);
+        judge(common::program(ProgType::Xdp, insns, vec![map]))
+    };
+    assert_eq!(judge(8191), Ok(()));
+    assert_eq!(judge(16383), Err(Code::MapValueBounds));
+}
+
+/// Masks are numbers, and may lie in a map's value; tasks are not.
+#[test]
+fn structures_of_numbers_may_be_in_maps() {
+    let judge = |offset: u32, call: &str, nullable: bool| {
+        // Of a hash, nothing need be there.
+        let map_type = if nullable {
+            MapType::Hash
+        } else {
+            MapType::Array
+        };
+        let found = if nullable {
+            "*(u32 *)(r10 - 4) = 0\nr2 = r10\nr2 += -4\nr1 = map_idx(0x0) ll\ncall 1\nr2 = r0"
+                .to_owned()
+        } else {
+            format!("r2 = map_idx(0x0) + {offset:#x} ll")
+        };
+        let text = format!("{found}\nr1 = r2\n{call}");
+        let mut program = program(scheduler("tick"), &text);
+        program.maps = vec![common::map(map_type, 4, 24, 1)];
+        judge(program)
+    };
+    let first = "call {bpf_cpumask_first}";
+    let set = "r1 = 0\ncall {bpf_cpumask_set_cpu}";
+    assert_eq!(judge(16, first, false), Ok(()));
+    assert_eq!(judge(17, first, false), Err(Code::MapValueBounds));
+    assert_eq!(judge(8, set, false), Ok(()));
+    assert_eq!(judge(9, set, false), Err(Code::MapValueBounds));
+    assert_eq!(judge(0, first, true), Err(Code::HelperArgument));
+    let cpu = "call {scx_bpf_task_cpu}";
+    assert_eq!(judge(0, cpu, false), Err(Code::HelperArgument));
+    let put = "call {scx_bpf_put_cpumask}";
+    assert_eq!(judge(0, put, false), Err(Code::HelperArgument));
 }

@@ -12,10 +12,9 @@ use bpftime_isa::context::{Object, Trust};
 use bpftime_isa::kfunc::{IterKind, KfuncArg, KfuncEffect, KfuncProto, KfuncRet};
 use bpftime_isa::{MapType, Reg};
 
-use super::Failure;
 use super::call::ARGUMENT_REGS;
 use super::place::place_on_stack;
-use super::region::MemoryArgument;
+use super::{Failure, kfunc_memory};
 use crate::diagnostic::Code;
 use crate::domain::section::LockKind;
 use crate::domain::stack;
@@ -202,6 +201,11 @@ fn check_argument(
         },
         KfuncArg::Map if is_trusted(env, value, "bpf_map") => Ok(()),
         KfuncArg::Map => refuse("a map"),
+        KfuncArg::Struct(name) | KfuncArg::Rcu(name) | KfuncArg::Plain(name)
+            if matches!(value.kind, Kind::MapValue { .. }) && !value.nullable =>
+        {
+            kfunc_memory::numbers(env, state, reg, name)
+        }
         KfuncArg::StructOrNull(_) if value.as_constant() == Some(0) => Ok(()),
         KfuncArg::Struct(name) | KfuncArg::StructOrNull(name) if is_trusted(env, value, name) => {
             Ok(())
@@ -225,7 +229,7 @@ fn check_argument(
         }
         // With the memory before it.
         KfuncArg::ConstSize | KfuncArg::Size => Ok(()),
-        _ if is_memory(argument) => memory_usable(env, state, reg, argument),
+        _ if kfunc_memory::is_memory(argument) => kfunc_memory::usable(env, state, reg, argument),
         KfuncArg::MemRead
         | KfuncArg::MemReadOrNull
         | KfuncArg::MemWrite
@@ -376,94 +380,6 @@ fn irq_flag(state: &State, proto: &KfuncProto, reg: Reg) -> Result<(), Failure> 
             "a flag that was made",
             "expected an initialized irq flag as arg#0",
         ),
-    }
-}
-
-/// Whether the argument is memory that the function uses.
-fn is_memory(argument: KfuncArg) -> bool {
-    matches!(
-        argument,
-        KfuncArg::MemRead
-            | KfuncArg::MemReadOrNull
-            | KfuncArg::MemWrite
-            | KfuncArg::MemWriteOrNull
-            | KfuncArg::FixedMemRead(_)
-            | KfuncArg::StructMemRead(_)
-            | KfuncArg::FixedMemWrite(_)
-    )
-}
-
-/// The memory in the register that the function uses, if the argument is memory; none if it is null and of
-/// no bytes.
-pub(crate) fn memory(
-    env: &Env<'_>,
-    state: &State,
-    reg: Reg,
-    argument: KfuncArg,
-) -> Result<Option<MemoryArgument>, Failure> {
-    if !is_memory(argument) {
-        return Ok(None);
-    }
-    let (least, most) = match argument {
-        KfuncArg::FixedMemRead(size) | KfuncArg::FixedMemWrite(size) => (size.into(), size.into()),
-        KfuncArg::StructMemRead(name) => {
-            let Some(size) = env.size_of(name) else {
-                return Err(Failure::new(
-                    Code::UnsupportedCall,
-                    format!("a kernel's types that have struct {name}"),
-                    "none",
-                    format!("struct {name} is not found"),
-                ));
-            };
-            (size.into(), size.into())
-        }
-        _ => {
-            let next = ARGUMENT_REGS.get(reg.index()).copied().unwrap_or(reg);
-            super::call::size_in(state, next, true)?
-        }
-    };
-    let nullable = matches!(argument, KfuncArg::MemReadOrNull | KfuncArg::MemWriteOrNull);
-    let pointer = *state.reg(reg);
-    if nullable && most == 0 && pointer.as_constant() == Some(0) {
-        return Ok(None);
-    }
-    let reads = matches!(
-        argument,
-        KfuncArg::MemRead
-            | KfuncArg::MemReadOrNull
-            | KfuncArg::FixedMemRead(_)
-            | KfuncArg::StructMemRead(_)
-    );
-    Ok(Some(MemoryArgument {
-        reg,
-        pointer,
-        extra: 0,
-        least,
-        most,
-        reads,
-        writes: !reads,
-    }))
-}
-
-fn memory_usable(
-    env: &Env<'_>,
-    state: &State,
-    reg: Reg,
-    argument: KfuncArg,
-) -> Result<(), Failure> {
-    let Some(memory) = memory(env, state, reg, argument)? else {
-        return Ok(());
-    };
-    super::region::in_region(env, state, &memory)?;
-    match memory.pointer.kind {
-        Kind::MapValue { map } => super::map_field::usable_by_helper(env, &memory, map),
-        Kind::Stack { .. } => super::argument_memory::stack_contents(env, state, &memory),
-        _ => Err(Failure::new(
-            Code::HelperArgument,
-            format!("memory on the stack or in a map's value in {reg}"),
-            memory.pointer.to_string(),
-            "arg type is not supported",
-        )),
     }
 }
 

@@ -7,6 +7,7 @@ mod contract;
 mod dynptr;
 mod exit;
 mod kfunc;
+mod kfunc_memory;
 mod local;
 mod map_field;
 mod map_use;
@@ -27,9 +28,8 @@ use crate::options::Target;
 pub(crate) use call::{ARGUMENT_REGS, map_argument, memory_arguments};
 pub(crate) use contract::{contract, memory as contract_memory};
 pub(crate) use dynptr::{buffer as dynptr_buffer, made as dynptr_made, place as dynptr_place};
-pub(crate) use kfunc::{
-    irq_place, iterator, lock_kind, memory as kfunc_memory, place as iterator_place,
-};
+pub(crate) use kfunc::{irq_place, iterator, lock_kind, place as iterator_place};
+pub(crate) use kfunc_memory::memory as kfunc_memory;
 pub(crate) use local::{root, taken_out};
 pub(crate) use map_field::{lock_of, owned_kptr};
 pub(crate) use region::MemoryArgument;
@@ -283,7 +283,7 @@ fn arithmetic(
         Kind::Object(Object::FlowKeys | Object::TraceBuffer | Object::IteratorBuffer { .. })
         | Kind::Local { .. } => added.as_constant().is_some(),
         // What is read there, and what takes it, asks for a known offset.
-        Kind::Object(Object::Typed { .. } | Object::Kernel(_)) => true,
+        Kind::Object(Object::Typed { .. } | Object::Kernel(_)) | Kind::PerCpu(_) => true,
         Kind::Map { .. } => added.as_constant() == Some(0),
         _ => false,
     };

@@ -337,6 +337,9 @@ impl<W: Word> Scalar<W> {
 
     /// The low bits, zero-extended; `bits` from 1 to the width.
     pub fn truncate(self, bits: u32) -> Self {
+        if bits == W::Half::BITS {
+            return self.truncate_half();
+        }
         let most = W::ones().lshr(W::constant(u64::from(W::BITS - bits)));
         self.and(Self::constant(most))
     }

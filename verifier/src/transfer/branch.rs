@@ -77,7 +77,7 @@ fn equal_pointers(env: &Env<'_>, state: State, left: &Value, right: &Value) -> S
     } else {
         (right, left)
     };
-    if !unknown.nullable || known.nullable || !never_null(known) {
+    if !unknown.nullable || known.nullable || !never_null(env, known) {
         return state;
     }
     not_null(env, state, unknown.id)
@@ -122,7 +122,7 @@ fn compared_with_null(
     equal: bool,
 ) -> Option<State> {
     if !value.nullable {
-        return if equal && never_null(value) {
+        return if equal && never_null(env, value) {
             None
         } else {
             Some(state)
@@ -148,8 +148,8 @@ fn compared_with_null(
 /// No memory is in the first page of the address space, nor in the last.
 const PAGE: i64 = 4096;
 
-/// Pointers to memory that is there, with an offset too small to reach 0 or to wrap to it.
-fn never_null(value: &Value) -> bool {
+/// Pointers to memory that is there, with an offset too small to reach 0 or to wrap to it, or inside of it.
+fn never_null(env: &Env<'_>, value: &Value) -> bool {
     let memory = matches!(
         value.kind,
         Kind::Ctx
@@ -174,7 +174,19 @@ fn never_null(value: &Value) -> bool {
         }
     );
     let near = |offset: i64| offset > -PAGE && offset < PAGE;
-    memory && !unsure && value.constant_offset().is_some_and(near)
+    let near = value.constant_offset().is_some_and(near);
+    memory && !unsure && (near || stays_in_memory(env, value))
+}
+
+/// Whether the offset leads into the memory or to its end: it begins above 0, and goes not round the end of
+/// all addresses.
+fn stays_in_memory(env: &Env<'_>, value: &Value) -> bool {
+    let size = match value.kind {
+        Kind::MapValue { map } => env.map(map).map_or(0, |map| map.value_size),
+        Kind::Bytes { size } | Kind::Record { size } | Kind::Slice { size, .. } => size,
+        _ => 0,
+    };
+    value.offset().unsigned().1 <= u64::from(size)
 }
 
 /// A packet pointer was compared with the packet's end, or a metadata pointer with its start.
