@@ -89,6 +89,32 @@ int count(struct pt_regs *ctx)
 	return 0;
 }
 
+struct sum {
+	long of;
+	long unused;
+};
+long loop_rounds, loop_sums;
+
+static long add(__u32 round, void *context)
+{
+	struct sum *sum = context;
+
+	sum->of += round;
+	return round == 20;
+}
+
+// The sum of the numbers below the call's, of 21 numbers at most.
+SEC("uprobe")
+int loop(struct pt_regs *ctx)
+{
+	struct sum sum = {};
+	long rounds = bpf_loop(PT_REGS_PARM2(ctx) & 31, add, &sum, 0);
+
+	__sync_fetch_and_add(&loop_rounds, rounds);
+	__sync_fetch_and_add(&loop_sums, sum.of);
+	return 0;
+}
+
 SEC("uprobe")
 int enter(struct pt_regs *ctx)
 {

@@ -12,6 +12,7 @@
 //   times     durations and results of nap()
 //   results   depths and results of climb(), which calls itself
 //   print     bpf_printk in work()
+//   loop      a function that is called back, in work()
 #include "tool.h"
 #include "counts.skel.h"
 
@@ -79,6 +80,7 @@ static void print_returns(void)
 	printf("entries %ld returns %ld results %ld unmatched %ld deepest %ld\n", skeleton->bss->entries,
 	       skeleton->bss->returns, skeleton->bss->result_sum, skeleton->bss->unmatched,
 	       skeleton->bss->deepest);
+	printf("rounds %ld sums %ld\n", skeleton->bss->loop_rounds, skeleton->bss->loop_sums);
 	printf("shortest-us %ld\n", skeleton->data->shortest / 1000);
 }
 
@@ -108,6 +110,8 @@ int main(int argc, char **argv)
 
 		attach(skeleton->progs.enter, 0, pid, path, function, 0);
 		attach(skeleton->progs.leave, 1, pid, path, function, 0);
+	} else if (!strcmp(mode, "loop")) {
+		attach(skeleton->progs.loop, 0, pid, path, "work", 0);
 	} else if (!strcmp(mode, "print")) {
 		attach(skeleton->progs.say, 0, pid, path, "work", 0);
 	} else {

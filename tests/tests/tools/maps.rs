@@ -63,3 +63,16 @@ fn more_threads_than_cpus() {
     let report = lab.compare(&["./counts", "count", "end"], &["./subject", "200", "50"]);
     assert_eq!(report.number("calls"), 200 * 50 + 200 * 10, "{report:?}");
 }
+
+/// `bpf_loop` with a function that ends it early.
+#[test]
+fn functions_are_called_back() {
+    let lab = Lab::new(&["counts", "subject"]);
+    let report = lab.compare(&["./counts", "loop", "end"], &["./subject", "2", "500"]);
+    let rounds = (0..500).map(|number| (number & 31).min(21));
+    let (rounds, sums): (Vec<i64>, Vec<i64>) = rounds
+        .map(|rounds| (rounds, rounds * (rounds - 1) / 2))
+        .unzip();
+    assert_eq!(report.number("rounds"), 2 * rounds.iter().sum::<i64>());
+    assert_eq!(report.number("sums"), 2 * sums.iter().sum::<i64>());
+}
