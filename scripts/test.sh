@@ -15,8 +15,8 @@ step() {
 }
 
 # The end-to-end tests run the commands that a user would run.
-# The verifier's benchmark has no tests and links a peer; the lints see that it builds.
-without=(--exclude bpftime-bench-verifier)
+# The benchmarks beside peers have no tests and link the peers; the lints see that they build.
+without=(--exclude bpftime-bench-verifier --exclude bpftime-bench-vm)
 # With the solver, so that `bpftime verify --smt` is tested; the lints see the command without it.
 with=(--features bpftime-cli/smt)
 step "build" cargo build --quiet --workspace "${without[@]}" "${with[@]}" --bins

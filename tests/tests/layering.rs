@@ -19,16 +19,21 @@ const LAYERS: &[(&str, u32)] = &[
     ("bpftime-vm", 2),
     ("bpftime-runtime", 4),
     ("bpftime-cli", 5),
+    ("bpftime-drivers", 5),
     ("bpftime-tests", 6),
     ("bpftime-bench", 6),
+    ("bpftime-bench-programs", 6),
     ("bpftime-bench-verifier", 6),
+    ("bpftime-bench-vm", 6),
     ("bpftime-proofs", 6),
 ];
 
-/// Arrows within a layer: `isa` is written in terms of `abi`, `vm` runs with `vm/helpers`.
+/// Arrows within a layer: `isa` is written in terms of `abi`, `vm` runs with `vm/helpers`, the engines are
+/// measured with a fixed set of programs.
 const WITHIN: &[(&str, &str)] = &[
     ("bpftime-isa", "bpftime-abi"),
     ("bpftime-vm", "bpftime-helpers"),
+    ("bpftime-bench-vm", "bpftime-bench-programs"),
 ];
 
 /// Arrows that go down but not there: the reason is in the architecture page.
