@@ -36,6 +36,17 @@ enum Held {
     Frame(i32),
     /// Possibly a pointer into this frame.
     FrameSomewhere,
+    /// What `r1` held when the function was entered; no pointer into this frame.
+    Given,
+}
+
+/// What `r1` holds before a call, as far as that is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum FirstArgument {
+    /// A pointer into the function's frame, by offset from `r10`.
+    Frame(i64),
+    /// What the function itself was given in `r1`.
+    Given,
 }
 
 impl Held {
@@ -72,11 +83,12 @@ impl Packed {
                 Held::Map(_) => 2,
                 Held::Frame(_) => 3,
                 Held::FrameSomewhere => 4,
+                Held::Given => 5,
             }),
             numbers: registers.map(|held| match held {
                 Held::Constant(number) | Held::Frame(number) => number.to_ne_bytes(),
                 Held::Map(map) => map.to_ne_bytes(),
-                Held::Other | Held::FrameSomewhere => [0; 4],
+                Held::Other | Held::FrameSomewhere | Held::Given => [0; 4],
             }),
         }
     }
@@ -89,6 +101,7 @@ impl Packed {
                 1 => Held::Constant(i32::from_ne_bytes(number)),
                 2 => Held::Map(u32::from_ne_bytes(number)),
                 3 => Held::Frame(i32::from_ne_bytes(number)),
+                5 => Held::Given,
                 _ => Held::FrameSomewhere,
             }
         })
@@ -132,7 +145,7 @@ pub(crate) fn live_stack(
     code: &[Decoded],
     structure: &Structure,
     maps: &[MapDef],
-) -> (Vec<Units>, HashMap<Index, i64>) {
+) -> (Vec<Units>, HashMap<Index, FirstArgument>) {
     let mut live = vec![0; code.len()];
     let mut first = HashMap::new();
     for function in &structure.functions {
@@ -197,6 +210,7 @@ impl<'a> Pass<'a> {
         let mut held: Vec<Option<Packed>> = vec![None; self.starts.len()];
         let mut entry = [Held::Other; 11];
         entry[Reg::R10.index()] = Held::Frame(0);
+        entry[Reg::R1.index()] = Held::Given;
         if let Some(place) = held.first_mut() {
             *place = Some(Packed::of(&entry));
         }
@@ -242,7 +256,11 @@ impl<'a> Pass<'a> {
     }
 
     /// What each instruction of the function does.
-    fn effects(&mut self, held: &[Option<Packed>], first: &mut HashMap<Index, i64>) -> Effects {
+    fn effects(
+        &mut self,
+        held: &[Option<Packed>],
+        first: &mut HashMap<Index, FirstArgument>,
+    ) -> Effects {
         let mut effects = Effects::new((self.function.end - self.function.first) as usize);
         for (run, before) in held.iter().enumerate() {
             let (start, end) = self.run(run);
@@ -255,8 +273,13 @@ impl<'a> Pass<'a> {
                     (index - self.function.first) as usize,
                     self.effect(insn, &regs),
                 );
-                if let (Instruction::Call(_), Held::Frame(offset)) = (insn, regs[Reg::R1.index()]) {
-                    first.insert(index, offset.into());
+                if matches!(insn, Instruction::Call(_)) {
+                    let known = match regs[Reg::R1.index()] {
+                        Held::Frame(offset) => Some(FirstArgument::Frame(offset.into())),
+                        Held::Given => Some(FirstArgument::Given),
+                        _ => None,
+                    };
+                    first.extend(known.map(|known| (index, known)));
                 }
                 self.step(insn, &mut regs);
             }

@@ -9,8 +9,9 @@
 //! An iterator gives a bounded number of elements, and null ever after. A loop all of whose cycles go
 //! on with the iterator at one place of the frame ends, if none of them makes a new one there, and if
 //! the iterator still may give something whenever the loop is gone round: who goes on after null might
-//! do so for ever. The last is looked at when states come back ([`may_give`]). A function that the loop
-//! calls may make iterators in its own frame only, unless it is given addresses, which count as any.
+//! do so for ever. The last is looked at when states come back ([`may_give`]). An iterator may be in the frame of a
+//! caller, whose function was given its address in `r1` and hands it on as it is; calls being inlined, that is one
+//! place. Iterators that the loop makes at addresses of which nothing is known count as any.
 //!
 //! A helper that calls back does so a bounded number of times, and nothing but its callbacks leads
 //! back to its node; so the loop around it ends, if the callback does. What leads back to the door of
@@ -27,6 +28,7 @@ use crate::domain::stack::SIZE;
 use crate::domain::state::State;
 use crate::domain::value::Kind;
 use crate::env::Env;
+use crate::stack_liveness::FirstArgument;
 use crate::structure::Index;
 use crate::wto::{Step, Wto};
 
@@ -64,7 +66,7 @@ pub(crate) fn endings(
     cfg: &Cfg,
     wto: &Wto,
     code: &[Decoded],
-    first: &HashMap<Index, i64>,
+    first: &HashMap<Index, FirstArgument>,
 ) -> Vec<Ending> {
     let count = cfg.graph.node_count();
     let mut bounded = vec![Ending::Unknown; count];
@@ -109,7 +111,8 @@ pub(crate) fn endings(
         } else if bounded[node.index()] == Ending::Unknown
             && let Some(at) = iterators.bound(cfg, node, &inside)
         {
-            let depth = cfg.depth(cfg.graph[node].instance);
+            let (instance, at) = at;
+            let depth = cfg.depth(instance);
             bounded[node.index()] = Ending::Elements { depth, at };
         }
     }
@@ -119,16 +122,50 @@ pub(crate) fn endings(
 /// Places of iterators that are tried for one loop.
 const MAX_PLACES: usize = 4;
 
+/// The copy of a function in whose frame an iterator is, and the byte of that at which it is.
+type Place = (usize, usize);
+
+/// Where the iterator is that the call is given in `r1`, if that is known.
+fn place(
+    cfg: &Cfg,
+    code: &[Decoded],
+    first: &HashMap<Index, FirstArgument>,
+    (instance, call): (usize, Index),
+) -> Option<Place> {
+    let (mut instance, mut call) = (instance, call);
+    loop {
+        match *first.get(&call)? {
+            FirstArgument::Frame(offset) => {
+                let at = (SIZE as i64).checked_add(offset)?;
+                return Some((instance, usize::try_from(at).ok()?));
+            }
+            FirstArgument::Given => {
+                // What a helper calls back with is another thing than what the helper was given.
+                (instance, call) = cfg.instances.get(instance)?.caller?;
+                let by = code.get(call as usize)?.insn;
+                if !matches!(by, Instruction::Call(CallTarget::Local(_))) {
+                    return None;
+                }
+            }
+        }
+    }
+}
+
 /// Calls that make iterators and go on with them.
 struct Iterators {
-    /// Nodes that end with going on, and the byte of the frame that the iterator is at.
-    next: HashMap<NodeIndex, usize>,
+    /// Nodes that end with going on, and where the iterator is.
+    next: HashMap<NodeIndex, Place>,
     /// Nodes that end with making one, and where, if that is known.
-    new: HashMap<NodeIndex, Option<usize>>,
+    new: HashMap<NodeIndex, Option<Place>>,
 }
 
 impl Iterators {
-    fn new(env: &Env<'_>, cfg: &Cfg, code: &[Decoded], first: &HashMap<Index, i64>) -> Self {
+    fn new(
+        env: &Env<'_>,
+        cfg: &Cfg,
+        code: &[Decoded],
+        first: &HashMap<Index, FirstArgument>,
+    ) -> Self {
         let mut found = Self {
             next: HashMap::new(),
             new: HashMap::new(),
@@ -144,9 +181,7 @@ impl Iterators {
             else {
                 continue;
             };
-            let place = first.get(&last).copied();
-            let place = place.and_then(|offset| (SIZE as i64).checked_add(offset));
-            let place = place.and_then(|place| usize::try_from(place).ok());
+            let place = place(cfg, code, first, (block.instance, last));
             match env.kfunc(id, btf_idx).map(|proto| proto.effect) {
                 Some(KfuncEffect::IteratorNext) => {
                     found.next.extend(place.map(|place| (node, place)));
@@ -160,9 +195,9 @@ impl Iterators {
         found
     }
 
-    /// The place of an iterator of the head's frame with which all cycles of the loop go on, and
-    /// that none makes anew.
-    fn bound(&self, cfg: &Cfg, head: NodeIndex, inside: &HashSet<NodeIndex>) -> Option<usize> {
+    /// The place of an iterator with which all cycles of the loop go on, in the head's copy of a function,
+    /// and that none makes anew.
+    fn bound(&self, cfg: &Cfg, head: NodeIndex, inside: &HashSet<NodeIndex>) -> Option<Place> {
         let frame = cfg.graph[head].instance;
         let own = |node: NodeIndex| cfg.graph[node].instance == frame;
         let mut places = BTreeSet::new();
@@ -176,10 +211,10 @@ impl Iterators {
             match self.new.get(node) {
                 // Wherever its address came from.
                 Some(None) => return None,
-                Some(Some(place)) if own(*node) => {
+                Some(Some(place)) => {
                     anew.insert(*place);
                 }
-                _ => {}
+                None => {}
             }
         }
         let mut places = places.difference(&anew).copied().take(MAX_PLACES);
