@@ -2,19 +2,41 @@
 
 use std::collections::BTreeMap;
 
-use bpftime_isa::{Decoded, Imm64, Instruction, Operand, ProgType};
+use bpftime_isa::returns::HookResult;
+use bpftime_isa::{Decoded, Imm64, Instruction, KernelTypes, Operand, ProgType, Reg};
 use bpftime_verifier::VerifiedProgram;
-use bpftime_vm::interp::{self, TrapReason};
+use bpftime_vm::interp::{Prepared, TrapReason};
 
-use super::memory::Kind;
 use super::packet;
 use super::tape::{Random, Tape};
 use super::world::World;
 
-/// Instructions of one run where the analysis knows no bound.
-const STEPS: u64 = 1 << 18;
-/// Instructions of all runs of a program.
-const TOTAL_STEPS: u64 = 40_000_000;
+/// How much a program is run. Instructions are counted, and never time, so that it is the same
+/// everywhere.
+#[derive(Clone, Copy)]
+pub(crate) struct Effort {
+    /// Inputs.
+    pub(crate) runs: usize,
+    /// Instructions of a run; what goes on longer is given up.
+    pub(crate) steps: u64,
+}
+
+impl Effort {
+    /// So many inputs, that are run to the end as far as possible.
+    pub(crate) fn thorough(runs: usize) -> Self {
+        let steps = 1 << 18;
+        Self { runs, steps }
+    }
+
+    /// So many inputs, for thousands of programs.
+    pub(crate) fn quick(runs: usize) -> Self {
+        let steps = 1 << 13;
+        Self { runs, steps }
+    }
+}
+
+/// One run in so many may execute so many times the instructions.
+const LONG: (usize, u64) = (50, 32);
 
 /// What came of the runs of a program.
 #[derive(Default)]
@@ -22,6 +44,8 @@ pub(crate) struct Report {
     pub(crate) runs: usize,
     /// Runs that came to an end.
     pub(crate) ended: usize,
+    /// Runs that were given up because they went on for long.
+    pub(crate) cut_off: usize,
     /// What the program did that it may not, the first time.
     pub(crate) violation: Option<String>,
     /// What the made-up world lacks.
@@ -46,8 +70,13 @@ struct Input {
     choices: Vec<u64>,
 }
 
-/// Runs a program on so many inputs. The same seed gives the same runs.
-pub(crate) fn run(verified: &VerifiedProgram, runs: usize, seed: u64) -> Report {
+/// Runs a program on inputs. The same seed gives the same runs.
+pub(crate) fn run(
+    verified: &VerifiedProgram,
+    types: Option<&dyn KernelTypes>,
+    effort: Effort,
+    seed: u64,
+) -> Report {
     let program = verified.program();
     let facts = verified.facts();
     let code = verified.instructions();
@@ -59,9 +88,25 @@ pub(crate) fn run(verified: &VerifiedProgram, runs: usize, seed: u64) -> Report 
     let mut worth: Vec<Input> = Vec::new();
     // Branches that went one way only, with an input that came there and what was compared.
     let mut one_way: BTreeMap<u32, (Input, u64, u64)> = BTreeMap::new();
-    let (mut known, mut total) = (0, 0);
-    let limit = facts.max_insns.map_or(STEPS, |most| most.saturating_add(1));
-    for _ in 0..runs {
+    let signature = program.hook.signature.as_ref();
+    let returns_nothing = signature.is_some_and(|it| it.result == HookResult::Void);
+    let mut known = 0;
+    let prepared = match Prepared::new(&program.insns) {
+        Ok(prepared) => prepared,
+        Err(trap) => {
+            report.violation = Some(trap.to_string());
+            return report;
+        }
+    };
+    for run in 0..effort.runs {
+        let most = if run % LONG.0 == 0 {
+            effort.steps * LONG.1
+        } else {
+            effort.steps
+        };
+        let limit = facts
+            .max_insns
+            .map_or(most, |proved| proved.saturating_add(1).min(most));
         let mut input = if worth.is_empty() || random.chance(4) {
             fresh(&mut random, &words, program.prog_type)
         } else if !one_way.is_empty() && random.chance(2) {
@@ -79,6 +124,7 @@ pub(crate) fn run(verified: &VerifiedProgram, runs: usize, seed: u64) -> Report 
         let tape = Tape::new(input.choices, random.next());
         let Some(mut world) = World::new(
             program,
+            types,
             &words,
             &input.packet,
             tape,
@@ -89,10 +135,20 @@ pub(crate) fn run(verified: &VerifiedProgram, runs: usize, seed: u64) -> Report 
             break;
         };
         let (r1, r2) = world.registers();
-        let result = interp::run_on(&program.insns, &mut world, r1, r2, limit);
+        let result = match prepared.run(&mut world, r1, r2, limit) {
+            // Its result is not looked at.
+            Err(trap) if returns_nothing && trap.reason == TrapReason::Uninitialised(Reg::R0) => {
+                let ends = |it: &Decoded| it.slot == trap.slot && it.insn == Instruction::Exit;
+                if code.iter().any(ends) {
+                    Ok(0)
+                } else {
+                    Err(trap)
+                }
+            }
+            result => result,
+        };
         report.runs += 1;
         report.ended += usize::from(result.is_ok());
-        total += world.steps;
         let steps = world.steps;
         let fault = match &result {
             _ if world.violation.is_some() => world.violation.clone(),
@@ -100,17 +156,16 @@ pub(crate) fn run(verified: &VerifiedProgram, runs: usize, seed: u64) -> Report 
                 report.missing = world.missing.clone();
                 None
             }
-            Ok(_) if facts.max_insns.is_some_and(|most| steps > most) => Some(format!(
-                "{steps} instructions, more than {:?}",
-                facts.max_insns
-            )),
-            Ok(_) if world.memory.count(Kind::Acquired) > 0 || world.locked.is_some() => {
-                Some("the end, with something that was not given back".to_owned())
+            Ok(_) if !world.ran_later && facts.max_insns.is_some_and(|most| steps > most) => Some(
+                format!("{steps} instructions, more than {:?}", facts.max_insns),
+            ),
+            Ok(_) => world.left_behind(),
+            Err(trap) if matches!(trap.reason, TrapReason::BudgetSpent { .. }) => {
+                let counted = facts.max_insns.filter(|_| !world.ran_later);
+                let proved = counted.filter(|proved| *proved < limit);
+                report.cut_off += usize::from(proved.is_none());
+                proved.map(|most| format!("more than the {most} instructions of the analysis"))
             }
-            Ok(_) => None,
-            Err(trap) if matches!(trap.reason, TrapReason::BudgetSpent { .. }) => facts
-                .max_insns
-                .map(|most| format!("more than the {most} instructions of the analysis")),
             Err(trap) if matches!(trap.reason, TrapReason::Unsupported(_)) => {
                 report.missing = Some(trap.reason.to_string());
                 None
@@ -140,9 +195,6 @@ pub(crate) fn run(verified: &VerifiedProgram, runs: usize, seed: u64) -> Report 
                 .err()
                 .map_or_else(String::new, |trap| format!("slot {}: ", trap.slot));
             report.violation = Some(format!("{at}{fault}, packet {:02x?}", input.packet));
-            break;
-        }
-        if total > TOTAL_STEPS {
             break;
         }
     }

@@ -1,16 +1,15 @@
 //! Helpers that check what they are given and make up what they give.
 
-use bpftime_isa::MapType;
 use bpftime_isa::context::Object;
-use bpftime_isa::helper::{self, ArgType, Caller, HelperProto, RetType};
+use bpftime_isa::helper::{self, ArgType, HelperProto, RetType};
+use bpftime_isa::{MapFieldKind, MapType};
 use bpftime_vm::TrapReason;
 use bpftime_vm::interp::machine::{Arguments, Called};
 
 use super::memory::Kind;
-use super::world::{Repeating, World};
+use super::parts::Dynptr;
+use super::world::World;
 
-/// Iterations of a loop by callback beyond which a run is given up.
-const ITERATIONS: u64 = 1 << 12;
 /// Greatest size that a helper takes (kernel `BPF_MAX_VAR_SIZ`).
 const MAX_SIZE: u64 = 1 << 29;
 /// Greatest error number.
@@ -24,6 +23,17 @@ const SKB_LOAD_BYTES: u32 = 26;
 const LOCK: u32 = 93;
 const UNLOCK: u32 = 94;
 const FOR_EACH: u32 = 164;
+pub(super) const TIMER_SET_CALLBACK: u32 = 170;
+pub(super) const FIND_VMA: u32 = 180;
+const KPTR_XCHG: u32 = 194;
+const FROM_MEM: u32 = 197;
+const RESERVE_DYNPTR: u32 = 198;
+const SUBMIT_DYNPTR: u32 = 199;
+const DISCARD_DYNPTR: u32 = 200;
+const DYNPTR_READ: u32 = 201;
+const DYNPTR_WRITE: u32 = 202;
+const DYNPTR_DATA: u32 = 203;
+pub(super) const DRAIN: u32 = 209;
 const LOOP: u32 = 181;
 const XDP_LOAD_BYTES: u32 = 189;
 const LOOKUP_PERCPU: u32 = 195;
@@ -32,16 +42,16 @@ const COUNTING: [u32; 5] = [45, 67, 114, 115, 141];
 
 /// What the arguments of a call are.
 #[derive(Default)]
-struct Call {
-    map: Option<usize>,
+pub(super) struct Call {
+    pub(super) map: Option<usize>,
     key: u64,
-    value: u64,
-    size: u64,
-    alloc_size: u64,
+    pub(super) value: u64,
+    pub(super) size: u64,
+    pub(super) alloc_size: u64,
     given_back: Option<u64>,
-    object: u64,
-    function: Option<u32>,
-    context: u64,
+    pub(super) object: u64,
+    pub(super) function: Option<u32>,
+    pub(super) context: u64,
 }
 
 impl World<'_> {
@@ -50,19 +60,16 @@ impl World<'_> {
         number: u32,
         arguments: &Arguments,
     ) -> Result<Called, TrapReason> {
-        let caller = Caller {
-            prog_type: self.program.prog_type,
-            attach_type: self.program.attach_type,
-            sleepable: self.program.hook.sleepable,
-            target: None,
-            member: None,
-        };
+        let caller = self.program.caller();
         let proto = helper::available(&caller, number)
             .ok()
             .or_else(|| helper::proto(number));
         let Some(proto) = proto else {
             return Err(self.refuse(format!("a call of helper {number}")));
         };
+        if !self.locks.is_empty() && !matches!(number, LOCK | UNLOCK | KPTR_XCHG) {
+            return Err(self.refuse(format!("{}: called with a lock held", proto.name)));
+        }
         let call = self.check_arguments(proto, arguments)?;
         if let Some(base) = call.given_back {
             self.memory.remove(base);
@@ -186,19 +193,26 @@ impl World<'_> {
             ArgType::Ctx | ArgType::CtxOrNull if value == self.context => Ok(()),
             ArgType::Ctx | ArgType::CtxOrNull => Err("not the context"),
             ArgType::RingBufMem | ArgType::ReleasedSock => {
+                // Whatever it was cast to.
+                let value = self.casts.get(&value).copied().unwrap_or(value);
                 call.given_back = Some(value);
                 match self.memory.at(value) {
-                    Some(region) if region.kind == Kind::Acquired => Ok(()),
+                    Some(region) if region.owners > 0 => Ok(()),
                     _ => Err("not something to give back"),
                 }
             }
-            ArgType::SocketOrNull if null => Ok(()),
-            ArgType::SockCommon | ArgType::AnySock | ArgType::SocketOrNull => {
+            ArgType::SocketOrNull | ArgType::AnySockOrNull if null => Ok(()),
+            ArgType::SockCommon
+            | ArgType::AnySock
+            | ArgType::AnySockOrNull
+            | ArgType::SocketOrNull => {
                 call.object = value;
                 match self.memory.at(value) {
                     Some(region) if matches!(region.kind, Kind::Acquired | Kind::Object { .. }) => {
                         Ok(())
                     }
+                    // One that a structure of the kernel's points to, or inside of one.
+                    None if self.is_kernel_memory(value) => Ok(()),
                     _ => Err("not a socket"),
                 }
             }
@@ -206,17 +220,27 @@ impl World<'_> {
                 Some(_) => Ok(()),
                 None => Err("not a string"),
             },
-            ArgType::SpinLock => self.readable(value, 4),
-            ArgType::Timer => self.readable(value, 16),
-            ArgType::StructOrNull(_) if null => Ok(()),
-            ArgType::Struct(_) | ArgType::StructOrNull(_) => match self.memory.at(value) {
-                Some(region) if matches!(region.kind, Kind::Acquired | Kind::Object { .. }) => {
-                    Ok(())
+            ArgType::SpinLock | ArgType::Timer | ArgType::KptrField => {
+                call.object = value;
+                let kind = self.field_at(value).map(|(_, field)| field.kind);
+                match (expected, kind) {
+                    (ArgType::SpinLock, Some(MapFieldKind::SpinLock))
+                    | (ArgType::Timer, Some(MapFieldKind::Timer))
+                    | (ArgType::KptrField, Some(MapFieldKind::Kptr { .. })) => Ok(()),
+                    _ => Err("not such a part of a map's value"),
                 }
-                // One that a structure of the kernel's points to.
-                None if self.reads_kernel_memory() && !self.memory.is_near(value) => Ok(()),
-                _ => Err("not a structure"),
-            },
+            }
+            ArgType::PerCpu if self.of_cpus.contains_key(&value) => Ok(()),
+            ArgType::PerCpu => Err("nothing of which each CPU has its own"),
+            // With the pointer that it goes to.
+            ArgType::ReleasedKptr => Ok(()),
+            ArgType::Dynptr => self.dynptr(value).map(drop),
+            ArgType::ReleasedDynptr | ArgType::NewDynptr(_) => Ok(()),
+            ArgType::StructOrNull(_) if null => Ok(()),
+            // One that a structure of the kernel's points to.
+            ArgType::Struct(_) if self.is_kernel_memory(value) => Ok(()),
+            ArgType::StructOrNull(_) if self.is_kernel_memory(value) => Ok(()),
+            ArgType::Struct(name) | ArgType::StructOrNull(name) => self.structure_at(value, name),
             ArgType::Func => {
                 call.function = Self::function_at(value);
                 call.function.map(drop).ok_or("not a function")
@@ -230,9 +254,20 @@ impl World<'_> {
         })
     }
 
-    fn readable(&mut self, address: u64, len: u64) -> Result<(), &'static str> {
+    /// Whether the address is where nothing of the program's is.
+    fn is_kernel_memory(&self, address: u64) -> bool {
+        self.reads_kernel_memory()
+            && self.memory.around(address).is_none()
+            && !self.memory.is_near(address)
+            && !self.memory.is_gone(address)
+    }
+
+    pub(super) fn readable(&mut self, address: u64, len: u64) -> Result<(), &'static str> {
         if len == 0 {
             return Ok(());
+        }
+        if self.touched(address, len).is_some() {
+            return Err("memory with a part that is the kernel's");
         }
         self.memory
             .bytes(address, len, false)
@@ -240,12 +275,20 @@ impl World<'_> {
             .ok_or("not memory to read")
     }
 
-    fn written(&mut self, address: u64, len: u64) -> Result<(), &'static str> {
+    pub(super) fn writable(&mut self, address: u64, len: u64) -> Result<(), &'static str> {
+        if len > 0 && self.memory.bytes(address, len, true).is_none() {
+            return Err("not memory to write");
+        }
+        if self.touched(address, len).is_some() {
+            return Err("memory with a part that is the kernel's");
+        }
+        Ok(())
+    }
+
+    pub(super) fn written(&mut self, address: u64, len: u64) -> Result<(), &'static str> {
+        self.writable(address, len)?;
         if len == 0 {
             return Ok(());
-        }
-        if self.memory.bytes(address, len, true).is_none() {
-            return Err("not memory to write");
         }
         let bytes = self.random_bytes(len as usize);
         if let Some(place) = self.memory.bytes(address, len, true) {
@@ -263,6 +306,23 @@ impl World<'_> {
         let value = |value| Ok(Called::Result(Some(value)));
         match proto.id {
             LOCK | UNLOCK => self.lock(proto, arguments.values[0])?,
+            KPTR_XCHG => {
+                let old = self.exchange(call.object, arguments.values[1]);
+                return match old {
+                    Ok(old) => value(old),
+                    Err(problem) => Err(self.refuse(format!("kptr_xchg: {problem}"))),
+                };
+            }
+            FROM_MEM | RESERVE_DYNPTR | SUBMIT_DYNPTR | DISCARD_DYNPTR | DYNPTR_READ
+            | DYNPTR_WRITE | DYNPTR_DATA => {
+                return match self.dynptr_helper(proto.id, arguments.values, call) {
+                    Ok(called) => Ok(called),
+                    Err(problem) => Err(self.refuse(format!("{}: {problem}", proto.name))),
+                };
+            }
+            TIMER_SET_CALLBACK | FIND_VMA | DRAIN => {
+                return self.start_calling(proto, arguments, call);
+            }
             TAIL_CALL => return Ok(self.tail_call()),
             LOOKUP | LOOKUP_PERCPU => return value(self.lookup(call)),
             UPDATE => self.remember(call),
@@ -308,6 +368,7 @@ impl World<'_> {
                 let address = self.object(&object, 0);
                 if let Some(region) = self.memory.at_mut(address) {
                     region.kind = Kind::Acquired;
+                    region.owners = 1;
                 }
                 value(address)
             }
@@ -315,7 +376,16 @@ impl World<'_> {
                 self.has_structures = true;
                 value(self.object(&Object::Kernel(name), 0))
             }
-            RetType::CastOrNull(object) => value(self.object(&object, call.object)),
+            RetType::OfCpu(true) if !self.tape.often() => value(0),
+            RetType::OfCpu(_) => {
+                let one = self.of_cpus.get(&arguments.values[0]).copied();
+                value(one.unwrap_or(0))
+            }
+            RetType::CastOrNull(object) => {
+                let cast = self.object(&object, call.object);
+                self.casts.insert(cast, call.object);
+                value(cast)
+            }
             RetType::ObjectOrNull(object) => value(self.object(&object, 0)),
             other => Err(self.lack(format!("{}: {other:?}", proto.name))),
         }
@@ -323,20 +393,17 @@ impl World<'_> {
 
     /// Takes or gives back the one lock that may be held.
     fn lock(&mut self, proto: &HelperProto, address: u64) -> Result<(), TrapReason> {
-        let expected = if proto.id == LOCK {
-            None
-        } else {
-            Some(address)
-        };
-        if self.locked != expected {
-            let held = self.locked;
+        let expected = (proto.id != LOCK).then_some(address);
+        if self.locks.last().copied() != expected {
+            let held = self.locks.clone();
             return Err(self.refuse(format!("{}: {address:#x}, {held:x?} is held", proto.name)));
         }
-        self.locked = if proto.id == LOCK {
-            Some(address)
+        if proto.id == LOCK {
+            self.locks.push(address);
         } else {
-            None
-        };
+            self.locks.pop();
+            self.unlocked();
+        }
         Ok(())
     }
 
@@ -382,6 +449,7 @@ impl World<'_> {
                 let address = self.object(&Object::Socket, 0);
                 if let Some(region) = self.memory.at_mut(address) {
                     region.kind = Kind::Acquired;
+                    region.owners = 1;
                 }
                 address
             }
@@ -420,98 +488,83 @@ impl World<'_> {
         0
     }
 
-    fn start_calling(
+    fn dynptr_helper(
         &mut self,
-        proto: &'static HelperProto,
-        arguments: &Arguments,
+        number: u32,
+        values: [u64; 5],
         call: &Call,
-    ) -> Result<Called, TrapReason> {
-        let Some(entry) = call.function else {
-            return Err(self.lack(format!("{}: no function", proto.name)));
-        };
-        let (at, context) = (0, call.context);
-        let repeating = match call.map {
-            Some(map) => Repeating::Each {
-                entry,
-                context,
-                map,
-                at,
-                count: self.tape.below(4),
-            },
-            None => {
-                let count = arguments.values[0] & 0xffff_ffff;
-                if count > 1 << 23 {
-                    return Ok(Called::Result(Some(7u64.wrapping_neg())));
-                }
-                Repeating::Loop {
-                    entry,
-                    context,
-                    at,
-                    count,
-                }
-            }
-        };
-        self.repeating.push(repeating);
-        self.go_on_calling(0)
-    }
-
-    /// Calls the function of the innermost helper that calls back once more, or ends it.
-    pub(super) fn go_on_calling(&mut self, result: u64) -> Result<Called, TrapReason> {
-        let Some(repeating) = self.repeating.pop() else {
-            return Err(self.lack("a callback of nobody".to_owned()));
-        };
-        match repeating {
-            Repeating::Loop {
-                entry,
-                context,
-                at,
-                count,
-            } => {
-                // A result other than 0 ends the loop, once it went round.
-                if at == count || (at > 0 && result & 0xffff_ffff != 0) {
-                    return Ok(Called::Result(Some(at)));
-                }
-                if at > ITERATIONS {
-                    return Err(self.lack("a loop of many callbacks".to_owned()));
-                }
-                let next = Repeating::Loop {
-                    entry,
-                    context,
-                    at: at + 1,
-                    count,
+    ) -> Result<Called, &'static str> {
+        const ERROR: u64 = 22u64.wrapping_neg();
+        let value = |value| Ok(Called::Result(Some(value)));
+        match number {
+            FROM_MEM => {
+                let dynptr = Dynptr {
+                    base: Some(values[0]),
+                    offset: 0,
+                    size: call.size,
+                    read_only: false,
+                    record: None,
                 };
-                self.repeating.push(next);
-                let arguments = [Some(at), Some(context), None, None, None];
-                Ok(Called::Callback { entry, arguments })
+                value(self.new_dynptr(values[3], dynptr)?)
             }
-            Repeating::Each {
-                entry,
-                context,
-                map,
-                at,
-                count,
-            } => {
-                if at == count || (at > 0 && result & 0xffff_ffff != 0) {
-                    return Ok(Called::Result(Some(at)));
-                }
-                let next = Repeating::Each {
-                    entry,
-                    context,
-                    map,
-                    at: at + 1,
-                    count,
+            RESERVE_DYNPTR => {
+                let size = values[1] & 0xffff_ffff;
+                let bytes = self.random_bytes(size.min(1 << 16) as usize);
+                let base = self.memory.add(Kind::Other, true, bytes);
+                self.serial += 1;
+                let record = self.serial;
+                self.records.insert(record);
+                let dynptr = Dynptr {
+                    base: (size <= 1 << 16).then_some(base),
+                    offset: 0,
+                    size,
+                    read_only: false,
+                    record: Some(record),
                 };
-                self.repeating.push(next);
-                let key_size = self.maps[map].definition.key_size as usize;
-                let mut key = self.random_bytes(key_size);
-                if self.maps[map].is_array() && key_size == 4 {
-                    key.copy_from_slice(&(at as u32).to_le_bytes());
+                value(self.new_dynptr(values[3], dynptr)?)
+            }
+            SUBMIT_DYNPTR | DISCARD_DYNPTR => {
+                self.release_dynptr(values[0])?;
+                Ok(Called::Result(None))
+            }
+            DYNPTR_READ => {
+                let dynptr = self.dynptr(values[2])?;
+                let Some(bytes) = self.dynptr_bytes(&dynptr, values[3], values[1]) else {
+                    return value(ERROR);
+                };
+                if let Some(place) = self.memory.bytes(values[0], values[1], true) {
+                    place.copy_from_slice(&bytes);
                 }
-                let key = self.memory.add(Kind::Other, false, key);
-                let value = self.map_value_at(map, at);
-                let map = super::memory::handle(map as u64);
-                let arguments = [Some(map), Some(key), Some(value), Some(context), None];
-                Ok(Called::Callback { entry, arguments })
+                value(0)
+            }
+            DYNPTR_WRITE => {
+                let dynptr = self.dynptr(values[0])?;
+                let bytes = self.dynptr_bytes(&dynptr, values[1], values[3]);
+                if bytes.is_none() || dynptr.read_only {
+                    return value(ERROR);
+                }
+                match dynptr.base {
+                    // The packet may have to be put into one piece for it.
+                    Some(0) => self.move_packet(),
+                    Some(base) => {
+                        let at = base + dynptr.offset + (values[1] & 0xffff_ffff);
+                        let from = self.memory.bytes(values[2], values[3], false);
+                        let from = from.map(|bytes| bytes.to_vec());
+                        let to = self.memory.bytes(at, values[3], true);
+                        if let (Some(from), Some(to)) = (from, to) {
+                            to.copy_from_slice(&from);
+                        }
+                    }
+                    None => {}
+                }
+                value(0)
+            }
+            _ => {
+                let dynptr = self.dynptr(values[0])?;
+                if dynptr.base == Some(0) {
+                    return value(0);
+                }
+                value(self.slice(&dynptr, values[1], (0, values[2]), true))
             }
         }
     }

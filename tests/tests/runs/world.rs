@@ -1,23 +1,22 @@
 //! What a program runs in: made-up memory, maps and packets.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use bpftime_isa::context::Object;
 use bpftime_isa::{
-    AtomicOp, CtxFieldKind, CtxLayout, MapDef, MapType, ProgType, Program, Size, Width, context,
+    AtomicOp, CtxFieldKind, CtxLayout, KernelTypes, MapDef, MapFieldKind, MapType, ProgType,
+    Program, Size, Width, context,
 };
 use bpftime_vm::TrapReason;
 use bpftime_vm::interp::Access;
 use bpftime_vm::interp::machine::{Arguments, Called, Machine};
 
 use super::memory::{Kind, Memory, handle, number_of};
+use super::parts::Part;
 use super::tape::Tape;
 
 /// Functions are handles from here, maps before.
 const FUNCTIONS: u64 = 1 << 24;
-/// Objects of the kernel's whose size no table tells.
-const OBJECT_BYTES: usize = 8192;
 const STACK_BYTES: usize = 512;
 /// Comparisons of a run that are remembered.
 const COMPARED: usize = 256;
@@ -53,6 +52,25 @@ pub(super) enum Repeating {
         at: u64,
         count: u64,
     },
+    /// `bpf_user_ringbuf_drain`.
+    Drain {
+        entry: u32,
+        context: u64,
+        at: u64,
+        count: u64,
+        /// The dynptr that was given last, and what it is about.
+        given: (u64, u64),
+    },
+    /// `bpf_rbtree_add`: compares the node with those of the tree.
+    Less {
+        entry: u32,
+        node: u64,
+        root: u64,
+        left: u64,
+        result: u64,
+    },
+    /// One call, and then the helper gives that. Later: not before the program is done, in truth.
+    Once { result: u64, later: bool },
 }
 
 /// The world of one run.
@@ -85,8 +103,37 @@ pub(crate) struct World<'a> {
     pub(crate) missing: Option<String>,
     /// The program was given a pointer to a structure of the kernel's.
     pub(super) has_structures: bool,
-    /// The lock that is held.
-    pub(crate) locked: Option<u64>,
+    /// The locks that are held, by address.
+    pub(super) locks: Vec<u64>,
+    /// Sections that the program is in.
+    pub(super) rcu: u32,
+    pub(super) preempt: u32,
+    pub(super) irq: u32,
+    /// The kernel's types.
+    pub(super) types: Option<&'a dyn KernelTypes>,
+    /// What was made on stacks, by address: what marks it, its size, and it.
+    pub(super) parts: BTreeMap<u64, (u64, u32, Part)>,
+    pub(super) serial: u64,
+    /// Ring buffer records behind dynptrs that are to be given back.
+    pub(super) records: BTreeSet<u64>,
+    /// Objects that kernel pointers own, by the address of the pointer.
+    pub(super) kptrs: HashMap<u64, u64>,
+    /// Objects in lists and trees, by the address of the list or tree.
+    pub(super) collections: HashMap<u64, Vec<u64>>,
+    /// Objects that may be gone, and still be read.
+    pub(super) stale: BTreeSet<u64>,
+    /// Structures that were read from others.
+    pub(super) walked_to: Vec<u64>,
+    /// The kernel's functions and variables by number.
+    pub(super) symbols: HashMap<u32, u64>,
+    /// What objects were cast from.
+    pub(super) casts: HashMap<u64, u64>,
+    /// This CPU's own of what each has its own of.
+    pub(super) of_cpus: HashMap<u64, u64>,
+    /// Locks and sections of the program, while something runs that is called later.
+    pub(super) suspended: Vec<(Vec<u64>, [u32; 3])>,
+    /// Functions were called that run when the program is done.
+    pub(crate) ran_later: bool,
 }
 
 impl<'a> World<'a> {
@@ -94,6 +141,7 @@ impl<'a> World<'a> {
     /// known.
     pub(crate) fn new(
         program: &'a Program,
+        types: Option<&'a dyn KernelTypes>,
         words: &'a [u64],
         packet: &[u8],
         tape: Tape,
@@ -122,7 +170,23 @@ impl<'a> World<'a> {
             violation: None,
             missing: None,
             has_structures: false,
-            locked: None,
+            locks: Vec::new(),
+            rcu: 0,
+            preempt: 0,
+            irq: 0,
+            types,
+            parts: BTreeMap::new(),
+            serial: 0,
+            records: BTreeSet::new(),
+            kptrs: HashMap::new(),
+            collections: HashMap::new(),
+            stale: BTreeSet::new(),
+            walked_to: Vec::new(),
+            symbols: HashMap::new(),
+            casts: HashMap::new(),
+            of_cpus: HashMap::new(),
+            suspended: Vec::new(),
+            ran_later: false,
         };
         world.make_context(packet);
         Some(world)
@@ -252,16 +316,6 @@ impl<'a> World<'a> {
         }
     }
 
-    /// An object of the kernel's, valid as long as `of` is.
-    pub(super) fn object(&mut self, object: &Object, of: u64) -> u64 {
-        let layout = object.layout();
-        let len = layout.map_or(OBJECT_BYTES, |layout| layout.size as usize);
-        let writable = *object == Object::TraceBuffer
-            || layout.is_some_and(|it| it.fields.iter().any(|field| field.write.is_some()));
-        let bytes = self.value_bytes(len);
-        self.memory.add(Kind::Object { of }, writable, bytes)
-    }
-
     fn seed(&mut self) -> super::tape::Random {
         super::tape::Random::new(self.tape.choose(super::tape::Random::next))
     }
@@ -273,7 +327,7 @@ impl<'a> World<'a> {
     }
 
     /// Bytes that a program may look at: chosen word by word, if they are not too many.
-    fn value_bytes(&mut self, len: usize) -> Vec<u8> {
+    pub(super) fn value_bytes(&mut self, len: usize) -> Vec<u8> {
         if len > CHOSEN {
             return self.random_bytes(len);
         }
@@ -319,6 +373,10 @@ impl<'a> World<'a> {
             _ => self.value_bytes(len),
         };
         let address = self.memory.add(Kind::MapValue, !read_only, bytes);
+        if let Some(region) = self.memory.at_mut(address) {
+            region.fields = definition.fields.into();
+            region.map = Some(map);
+        }
         self.maps[map].values.insert(place, address);
         address
     }
@@ -336,6 +394,29 @@ impl<'a> World<'a> {
         self.maps.push(inner);
         self.maps[map].held.insert(place, number);
         handle(number)
+    }
+
+    /// Where the packet begins, 0 if there is none.
+    pub(super) fn packet_at(&self) -> u64 {
+        self.packet
+    }
+
+    /// What the program may not leave behind at its end.
+    pub(crate) fn left_behind(&self) -> Option<String> {
+        let held = [
+            ("objects", self.memory.owned() as usize),
+            ("locks", self.locks.len()),
+            ("records", self.records.len()),
+            ("iterators", self.iterators()),
+            ("RCU sections", self.rcu as usize),
+            ("sections without preemption", self.preempt as usize),
+            ("sections without interrupts", self.irq as usize),
+        ];
+        let mut held = held.iter().filter(|(_, count)| *count > 0);
+        let (what, count) = held.next()?;
+        Some(format!(
+            "the end, with {count} {what} that were not given back"
+        ))
     }
 
     /// Notes what the program did.
@@ -417,16 +498,57 @@ impl Machine for World<'_> {
     }
 
     fn load(&mut self, address: u64, size: Size) -> Result<u64, TrapReason> {
+        let len = u64::from(size.bytes());
+        if let Some((base, region)) = self.memory.around(address)
+            && let Some(type_id) = region.typed
+        {
+            return Ok(self.walk(base, type_id, address - base, size));
+        }
+        match self.touched(address, len) {
+            Some((field, true)) if matches!(field.kind, MapFieldKind::Kptr { .. }) => {
+                return Ok(self.load_kptr(address, &field));
+            }
+            Some((field, _)) => {
+                return Err(self.refuse(format!("a read of {:?}", field.kind)));
+            }
+            None => {}
+        }
         if let Some(value) = self.memory.load(address, size) {
             return Ok(value);
         }
-        if self.reads_kernel_memory() && !self.memory.is_near(address) {
+        if Self::in_arena(address) || self.is_stale(address) {
+            return Ok(self.number());
+        }
+        // The kernel's own description of a map.
+        if self.map_of(address & !0xfff).is_some() {
+            return Ok(self.number());
+        }
+        let anywhere = !self.memory.is_near(address) && !self.memory.is_gone(address);
+        if self.reads_kernel_memory() && anywhere {
             return Ok(self.number());
         }
         Err(self.bad_access(Access::Read, address, size.bytes().into()))
     }
 
     fn store(&mut self, address: u64, size: Size, value: u64) -> Result<(), TrapReason> {
+        match self.touched(address, size.bytes().into()) {
+            Some((field, true))
+                if matches!(
+                    field.kind,
+                    MapFieldKind::Kptr {
+                        referenced: false,
+                        ..
+                    }
+                ) =>
+            {
+                return Ok(());
+            }
+            Some((field, _)) => {
+                return Err(self.refuse(format!("a write of {:?}", field.kind)));
+            }
+            None if Self::in_arena(address) => return Ok(()),
+            None => {}
+        }
         match self.memory.store(address, size, value) {
             Some(()) => Ok(()),
             None => Err(self.bad_access(Access::Write, address, size.bytes().into())),
@@ -446,6 +568,12 @@ impl Machine for World<'_> {
             Width::W64 => Size::DW,
         };
         let mask = u64::MAX >> (64 - 8 * size.bytes());
+        if Self::in_arena(address) {
+            return Ok(self.number() & mask);
+        }
+        if let Some((field, _)) = self.touched(address, size.bytes().into()) {
+            return Err(self.refuse(format!("an atomic operation on {:?}", field.kind)));
+        }
         let Some(old) = self.memory.load(address, size) else {
             return Err(self.bad_access(Access::Write, address, size.bytes().into()));
         };
@@ -466,6 +594,21 @@ impl Machine for World<'_> {
 
     fn helper(&mut self, number: u32, arguments: Arguments) -> Result<Called, TrapReason> {
         self.call_helper(number, &arguments)
+    }
+
+    fn kfunc(&mut self, id: u32, btf_idx: i16, arguments: Arguments) -> Result<Called, TrapReason> {
+        self.call_kfunc(id, btf_idx, &arguments)
+    }
+
+    fn kernel_symbol(&mut self, id: u32, _btf_fd: u32) -> Result<u64, TrapReason> {
+        match self.symbol(id) {
+            Some(address) => Ok(address),
+            None => Err(self.refuse(format!("the kernel's variable {id}"))),
+        }
+    }
+
+    fn cast_address(&mut self, address: u64, to: u16, _from: u16) -> Result<u64, TrapReason> {
+        Ok(Self::cast_arena(address, to))
     }
 
     fn called_back(&mut self, result: u64) -> Result<Called, TrapReason> {
@@ -505,6 +648,9 @@ impl Machine for World<'_> {
     fn map_value(&mut self, index: u32, offset: u32) -> Result<u64, TrapReason> {
         if index as usize >= self.program.maps.len() {
             return Err(self.refuse(format!("map {index}")));
+        }
+        if self.maps[index as usize].definition.map_type == MapType::Arena {
+            return Ok(Self::arena_variable(offset));
         }
         Ok(self.map_value_at(index as usize, 0) + u64::from(offset))
     }

@@ -17,7 +17,7 @@ use bpftime_isa::{MapDef, MapType, Program, asm};
 use bpftime_tests::paths;
 use bpftime_verifier::{Options, VerifiedProgram, options::Target, verify};
 
-use super::campaign;
+use super::campaign::{self, Effort};
 use build::Built;
 use case::Case;
 
@@ -127,7 +127,7 @@ fn compare(case: &Case) -> Outcome {
                 Some(false)
             }
             Ok(Ok(verified)) => {
-                let report = campaign::run(&verified, RUNS, seed);
+                let report = campaign::run(&verified, None, Effort::thorough(RUNS), seed);
                 if let Some(violation) = report.violation {
                     outcome.unsound = Some(format!("{violation}\n{text}"));
                 }
