@@ -10,7 +10,7 @@
 //! 11 with `arena` after the verdict an arena, 12 an array of four values with a resilient lock at 0 and a list
 //! of 20 at 8, 13 an array of one value with a resilient lock at 0, 14 an array of four values with a work
 //! queue at 0 and a number at 16, 15 an array of four values with an owned pointer to 23 for each CPU at 0 and
-//! one to a single 23 at 8. With `typed` after the verdict the types of
+//! one to a single 23 at 8, 16 a per-CPU array of four values. With `typed` after the verdict the types of
 //! functions are known. A first line `type <name>` gives another program type. Every soundness mistake
 //! has its safe sibling, so that a verifier which refuses everything fails as well.
 
@@ -204,7 +204,7 @@ impl KernelTypes for Types {
 }
 
 /// Maps 12 and on.
-fn late_maps() -> [MapDef; 4] {
+fn late_maps() -> [MapDef; 5] {
     let per_cpu = MapFieldKind::Kptr {
         target: "node23".into(),
         referenced: true,
@@ -227,6 +227,7 @@ fn late_maps() -> [MapDef; 4] {
             common::map(MapType::Array, 4, 16, 4),
             vec![(0, 8, per_cpu), (8, 8, local_kptr("node23"))],
         ),
+        common::map(MapType::PerCpuArray, 4, 8, 4),
     ]
 }
 
@@ -244,6 +245,7 @@ fn run(text: &str) -> (usize, Vec<String>) {
                 ProgType::SchedCls,
                 ProgType::Kprobe,
                 ProgType::CgroupSkb,
+                ProgType::Syscall,
             ]
             .iter()
             .find(|candidate| candidate.name() == name)

@@ -40,6 +40,15 @@ pub(crate) fn memory(
 /// know of.
 pub(crate) fn contract(env: &Env<'_>, state: &State, global: &Global) -> Result<(), Failure> {
     map_field::leavable(state, "a global function")?;
+    // The function is judged as one that the program calls: whether it may sleep, and what RCU keeps for it.
+    if env.may_sleep(state) != env.program.may_sleep() {
+        return Err(Failure::new(
+            Code::Section,
+            "a call of a global function that is judged by its contract from where may be slept as in the program",
+            "a function that a timer or a work queue calls",
+            "global functions are judged as part of the program",
+        ));
+    }
     let arguments = global.contract.arguments.iter();
     for (reg, argument) in ARGUMENT_REGS.into_iter().zip(arguments) {
         let value = state.reg(reg);

@@ -36,7 +36,7 @@ pub(super) fn helper(
     }
     let result = match proto.ret {
         RetType::Integer => Value::scalar(result_range(env, state, proto)),
-        RetType::MapValueOrNull => looked_up(env, notes, state, slot, map),
+        RetType::MapValueOrNull => looked_up(env, notes, state, (slot, id), map),
         RetType::MapValue => match map {
             Some(map) => {
                 let kind = Kind::MapValue { map };
@@ -154,6 +154,7 @@ const COUNTING: [u32; 5] = [45, 67, 114, 115, 141];
 
 const GET_SMP_PROCESSOR_ID: u32 = 8;
 const DYNPTR_WRITE: u32 = 202;
+const MAP_LOOKUP: u32 = 1;
 const SPIN_LOCK: u32 = 93;
 const SPIN_UNLOCK: u32 = 94;
 
@@ -197,7 +198,7 @@ fn looked_up(
     env: &Env<'_>,
     notes: &mut Notes,
     state: &mut State,
-    slot: u32,
+    (slot, helper): (u32, u32),
     map: Option<u32>,
 ) -> Value {
     let Some(index) = map else {
@@ -211,7 +212,8 @@ fn looked_up(
         (Some(MapType::XskMap), _) => Kind::Object(Object::XdpSock),
         _ => Kind::MapValue { map: index },
     };
-    if matches!(kind, Kind::MapValue { .. }) && is_in_array(env, state, index) {
+    let by_key = helper == MAP_LOOKUP && matches!(kind, Kind::MapValue { .. });
+    if by_key && is_in_array(env, state, index) {
         return Value {
             id: if env.holds_lock(kind) {
                 notes.fresh_id()
