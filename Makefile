@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
 
-.PHONY: demo test bench bench-verifier corpus proofs build examples lint clean
+.PHONY: demo test bench bench-verifier corpus proofs fuzz build examples lint clean
 
 ## demo: builds all, then counts malloc in two live processes with an unmodified libbpf tool
 demo:
@@ -62,6 +62,18 @@ endif
 proofs:
 	scripts/install-deps.sh --test
 	cargo run --release -p bpftime-proofs --bin prove
+
+## fuzz: each fuzz target for FUZZ_SECONDS seconds (60), with coverage and the address sanitizer; needs nightly Rust.
+## What is found stays in fuzz/artifacts, what led on in fuzz/corpus
+FUZZ_SECONDS ?= 60
+fuzz:
+	scripts/install-deps.sh
+	command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
+	$(MAKE) --no-print-directory -s -C examples
+	mkdir -p fuzz/corpus/object && cp examples/*/*.bpf.o fuzz/corpus/object/
+	for target in slots object text; do \
+		cargo +nightly fuzz run $$target --target-dir target/fuzz -- -max_total_time=$(FUZZ_SECONDS) -max_len=65536 || exit 1; \
+	done
 
 ## build: the bpftime command and the examples
 build:
