@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
 
-.PHONY: demo test bench bench-verifier corpus proofs fuzz build examples lint clean
+.PHONY: demo test bench bench-verifier bench-vm corpus proofs fuzz build examples lint clean
 
 ## demo: builds all, then counts malloc in two live processes with an unmodified libbpf tool
 demo:
@@ -27,6 +27,7 @@ bench:
 	cargo build --release -p bpftime-bench
 	target/release/bench-uprobe target/release/bpftime bench-results.json
 	$(MAKE) --no-print-directory bench-verifier
+	$(MAKE) --no-print-directory bench-vm
 
 ## bench-verifier: growth of the verifier's time on generated programs; its number domains beside the same
 ## without generics; time and memory on programs that are made to cost much, and of verdicts on the objects below $BPFTIME_SAMPLES, ours beside PREVAIL's and the kernel's; as tables and as JSON
@@ -44,6 +45,14 @@ else
 	@echo "verdicts on real objects are not measured: set BPFTIME_SAMPLES to a folder of objects, such as a"
 	@echo "checkout of https://github.com/vbpf/ebpf-samples"
 endif
+
+## bench-vm: time of the programs in benches/programs in our engines, the kernel's (as root), those of peers and
+## as native code; as tables, as bench-vm.json and as a plot
+bench-vm:
+	scripts/install-deps.sh
+	$(MAKE) --no-print-directory -s -C benches
+	cargo build --release -p bpftime-bench-vm --features rbpf-cranelift
+	target/release/bench-vm bench-vm.json --plot docs/vm-benchmark.svg
 
 ## corpus: verdicts on the objects below $CORPUS, ours beside the running kernel's (as root); with
 ## $BPFTIME_SAMPLES, a checkout of ebpf-samples, verdicts beside the known ones, and runs on inputs
