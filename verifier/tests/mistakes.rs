@@ -7,7 +7,7 @@ mod common;
 
 use std::collections::HashMap;
 
-use bpftime_isa::{ProgType, asm};
+use bpftime_isa::{MapType, ProgType, asm};
 use bpftime_verifier::verify;
 
 /// A mistake, the wrong program and the right one.
@@ -220,7 +220,7 @@ fn look(prog_type: ProgType) -> String {
 fn accepted(prog_type: ProgType, body: &str) -> bool {
     let text = format!("r6 = r1\n*(u64 *)(r10 - 8) = 0\n{body}out:\nr0 = 0\nexit\n");
     let insns = asm::parse(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
-    let program = common::program(prog_type, insns, Vec::new());
+    let program = common::program(prog_type, insns, vec![common::map(MapType::Array, 4, 8, 1)]);
     verify(program, &common::options()).is_ok()
 }
 

@@ -296,7 +296,7 @@ fn check_argument(
             _ => Err(refuse(reg, value, "percpu_ptr_")),
         },
         ArgType::SpinLock => map_field::spin_lock(env, state, proto.id, reg),
-        ArgType::Timer => map_field::timer(env, state, proto.id, reg),
+        ArgType::Timer => super::later::timer(env, state, proto.id, reg),
         ArgType::NewDynptr(_) => super::dynptr::room(state, reg),
         ArgType::Dynptr => super::dynptr::made(state, reg).map(drop),
         ArgType::ReleasedDynptr => super::dynptr::released(state, reg),

@@ -191,7 +191,7 @@ fn check_argument(
         }
         KfuncArg::Workqueue => {
             let takes_map = proto.args.contains(&KfuncArg::WorkqueueMap);
-            super::map_field::workqueue(env, state, reg, takes_map.then_some(Reg::R2))
+            super::later::workqueue(env, state, reg, takes_map.then_some(Reg::R2))
         }
         // With the work queue.
         KfuncArg::WorkqueueMap => Ok(()),

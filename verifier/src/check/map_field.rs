@@ -15,8 +15,6 @@
 //! They are released in the reverse order in which they were taken, each by the function that goes with how
 //! it was taken: the interrupt flag of one that disabled interrupts is filled in by that call, and nothing
 //! but its release takes it.
-//!
-//! **Timers** keep the map alive that they are in, so `bpf_timer_init` has to be given that map.
 
 use bpftime_isa::kfunc::{IterKind, KfuncArg};
 use bpftime_isa::{CallTarget, MapField, MapFieldKind, MapType, ProgType, Reg};
@@ -33,7 +31,6 @@ use crate::options::Target;
 
 const SPIN_LOCK: u32 = 93;
 const SPIN_UNLOCK: u32 = 94;
-const TIMER_INIT: u32 = 169;
 
 /// The kernel's name of a part.
 pub(super) fn name(kind: &MapFieldKind) -> &'static str {
@@ -179,7 +176,12 @@ pub(super) fn usable_by_helper(
 }
 
 /// Whether the register points exactly to a part of that kind.
-fn exactly(env: &Env<'_>, state: &State, reg: Reg, wanted: &MapFieldKind) -> Result<(), Failure> {
+pub(super) fn exactly(
+    env: &Env<'_>,
+    state: &State,
+    reg: Reg,
+    wanted: &MapFieldKind,
+) -> Result<(), Failure> {
     let value = state.reg(reg);
     if env
         .field_at(value)
@@ -347,63 +349,6 @@ pub(super) fn locking(state: &State, lock: &Lock, takes: bool) -> Result<(), Fai
             "maybe another",
             "bpf_spin_unlock of different lock",
         ),
-    }
-}
-
-/// Whether the register points to a timer; the map, where the helper takes it, is that of the timer.
-pub(super) fn timer(env: &Env<'_>, state: &State, id: u32, reg: Reg) -> Result<(), Failure> {
-    exactly(env, state, reg, &MapFieldKind::Timer)?;
-    let given = state.reg(Reg::R2);
-    let its_own = match state.reg(reg).kind {
-        Kind::MapValue { map } => given.kind == (Kind::Map { map }) && env.is_own_map(map),
-        // In an object there would be no map to keep alive.
-        _ => false,
-    };
-    let in_map = matches!(state.reg(reg).kind, Kind::MapValue { .. });
-    if in_map && (id != TIMER_INIT || its_own) {
-        return Ok(());
-    }
-    Err(Failure::new(
-        Code::HelperArgument,
-        "the map that the timer is in in r2",
-        given.to_string(),
-        "timer pointer in R1 doesn't match map pointer in R2",
-    ))
-}
-
-/// Whether the register points to a work queue in a map's value; `map` is the register that holds the map, where
-/// the function takes it: the one that the work queue is in.
-pub(super) fn workqueue(
-    env: &Env<'_>,
-    state: &State,
-    reg: Reg,
-    map: Option<Reg>,
-) -> Result<(), Failure> {
-    exactly(env, state, reg, &MapFieldKind::Workqueue)?;
-    let Kind::MapValue { map: its_own } = state.reg(reg).kind else {
-        return Err(Failure::new(
-            Code::HelperArgument,
-            format!("a work queue in a map's value in {reg}"),
-            state.reg(reg).to_string(),
-            "arg#0 doesn't point to a map value",
-        ));
-    };
-    let given = map.map(|map| *state.reg(map));
-    // It keeps the map alive that it is in.
-    let fits = |given: Value| {
-        given.kind == Kind::Map { map: its_own }
-            && !given.nullable
-            && given.constant_offset() == Some(0)
-            && env.is_own_map(its_own)
-    };
-    match given {
-        Some(given) if !fits(given) => Err(Failure::new(
-            Code::HelperArgument,
-            "the map that the work queue is in in r2",
-            given.to_string(),
-            "workqueue pointer in R1 doesn't match map pointer in R2",
-        )),
-        _ => Ok(()),
     }
 }
 

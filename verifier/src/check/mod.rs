@@ -8,6 +8,7 @@ mod dynptr;
 mod exit;
 mod kfunc;
 mod kfunc_memory;
+mod later;
 mod local;
 mod map_field;
 mod map_use;
