@@ -6,8 +6,10 @@ use bpftime_isa::{MapFieldKind, MapType};
 use bpftime_vm::TrapReason;
 use bpftime_vm::interp::machine::{Arguments, Called};
 
+use super::dynptrs::{
+    DISCARD_DYNPTR, DYNPTR_DATA, DYNPTR_READ, DYNPTR_WRITE, FROM_MEM, RESERVE_DYNPTR, SUBMIT_DYNPTR,
+};
 use super::memory::Kind;
-use super::parts::Dynptr;
 use super::world::World;
 
 /// Greatest size that a helper takes (kernel `BPF_MAX_VAR_SIZ`).
@@ -26,13 +28,6 @@ const FOR_EACH: u32 = 164;
 pub(super) const TIMER_SET_CALLBACK: u32 = 170;
 pub(super) const FIND_VMA: u32 = 180;
 const KPTR_XCHG: u32 = 194;
-const FROM_MEM: u32 = 197;
-const RESERVE_DYNPTR: u32 = 198;
-const SUBMIT_DYNPTR: u32 = 199;
-const DISCARD_DYNPTR: u32 = 200;
-const DYNPTR_READ: u32 = 201;
-const DYNPTR_WRITE: u32 = 202;
-const DYNPTR_DATA: u32 = 203;
 pub(super) const DRAIN: u32 = 209;
 const LOOP: u32 = 181;
 const XDP_LOAD_BYTES: u32 = 189;
@@ -486,86 +481,5 @@ impl World<'_> {
             place.copy_from_slice(&bytes);
         }
         0
-    }
-
-    fn dynptr_helper(
-        &mut self,
-        number: u32,
-        values: [u64; 5],
-        call: &Call,
-    ) -> Result<Called, &'static str> {
-        const ERROR: u64 = 22u64.wrapping_neg();
-        let value = |value| Ok(Called::Result(Some(value)));
-        match number {
-            FROM_MEM => {
-                let dynptr = Dynptr {
-                    base: Some(values[0]),
-                    offset: 0,
-                    size: call.size,
-                    read_only: false,
-                    record: None,
-                };
-                value(self.new_dynptr(values[3], dynptr)?)
-            }
-            RESERVE_DYNPTR => {
-                let size = values[1] & 0xffff_ffff;
-                let bytes = self.random_bytes(size.min(1 << 16) as usize);
-                let base = self.memory.add(Kind::Other, true, bytes);
-                self.serial += 1;
-                let record = self.serial;
-                self.records.insert(record);
-                let dynptr = Dynptr {
-                    base: (size <= 1 << 16).then_some(base),
-                    offset: 0,
-                    size,
-                    read_only: false,
-                    record: Some(record),
-                };
-                value(self.new_dynptr(values[3], dynptr)?)
-            }
-            SUBMIT_DYNPTR | DISCARD_DYNPTR => {
-                self.release_dynptr(values[0])?;
-                Ok(Called::Result(None))
-            }
-            DYNPTR_READ => {
-                let dynptr = self.dynptr(values[2])?;
-                let Some(bytes) = self.dynptr_bytes(&dynptr, values[3], values[1]) else {
-                    return value(ERROR);
-                };
-                if let Some(place) = self.memory.bytes(values[0], values[1], true) {
-                    place.copy_from_slice(&bytes);
-                }
-                value(0)
-            }
-            DYNPTR_WRITE => {
-                let dynptr = self.dynptr(values[0])?;
-                let bytes = self.dynptr_bytes(&dynptr, values[1], values[3]);
-                if bytes.is_none() || dynptr.read_only {
-                    return value(ERROR);
-                }
-                match dynptr.base {
-                    // The packet may have to be put into one piece for it.
-                    Some(0) => self.move_packet(),
-                    Some(base) => {
-                        let at = base + dynptr.offset + (values[1] & 0xffff_ffff);
-                        let from = self.memory.bytes(values[2], values[3], false);
-                        let from = from.map(|bytes| bytes.to_vec());
-                        let to = self.memory.bytes(at, values[3], true);
-                        if let (Some(from), Some(to)) = (from, to) {
-                            to.copy_from_slice(&from);
-                        }
-                    }
-                    None => {}
-                }
-                value(0)
-            }
-            _ => {
-                let dynptr = self.dynptr(values[0])?;
-                if dynptr.base == Some(0) {
-                    return value(0);
-                }
-                value(self.slice(&dynptr, values[1], (0, values[2]), true))
-            }
-        }
     }
 }

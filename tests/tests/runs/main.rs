@@ -10,9 +10,11 @@
 
 mod callbacks;
 mod campaign;
+mod dynptrs;
 mod helpers;
 mod kernel;
 mod kfuncs;
+mod machine;
 mod memory;
 mod objects;
 mod packet;
