@@ -18,6 +18,8 @@ pub(super) const FUNCTIONS: u64 = 1 << 24;
 pub(super) const STACK_BYTES: usize = 512;
 /// Comparisons of a run that are remembered.
 pub(super) const COMPARED: usize = 256;
+/// Bytes of a map's value that are not 0 at first; some have millions.
+const FILLED: usize = 1 << 16;
 /// Bytes of values that are chosen word by word, so that each can be changed alone.
 const CHOSEN: usize = 128;
 
@@ -362,15 +364,13 @@ impl<'a> World<'a> {
         let bytes = match (initial, &self.maps[map].stored) {
             // Nobody can change these; others may have any bytes.
             (Some(initial), _) if read_only || choice < 3 => {
-                let mut bytes = vec![0; len];
-                let known = initial.len().min(len);
-                bytes[..known].copy_from_slice(&initial[..known]);
-                bytes
+                initial[..initial.len().min(len)].to_vec()
             }
             (_, Some(stored)) if choice < 2 => stored.clone(),
-            _ => self.value_bytes(len),
+            _ => self.value_bytes(len.min(FILLED)),
         };
-        let address = self.memory.add(Kind::MapValue, !read_only, bytes);
+        let kind = Kind::MapValue;
+        let address = self.memory.add_region(kind, !read_only, len as u64, bytes);
         if let Some(region) = self.memory.at_mut(address) {
             region.fields = definition.fields.into();
             region.map = Some(map);
