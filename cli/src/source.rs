@@ -41,6 +41,10 @@ pub(crate) struct Selection {
     /// Kernel types for CO-RE relocations [default: /sys/kernel/btf/vmlinux].
     #[arg(long, value_name = "FILE")]
     pub(crate) btf: Option<PathBuf>,
+    /// Processors that the machine may have at most, for Linux, which knows that; a verdict that rests on it
+    /// holds on such machines only [default: not known].
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) cpus: Option<u32>,
 }
 
 impl Selection {

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bpftime_loader::{Environment, TargetTypes};
+use bpftime_loader::TargetTypes;
 use bpftime_verifier::Options;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -129,7 +129,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let types = TargetTypes(environment.clone());
     if args.target == Target::Linux {
         options.kernel_types = Some(Arc::new(types.clone()));
-        options.cpus = Environment::cpu_ids();
+        options.cpus = args.selection.cpus;
     }
     let judge = refine::Judge::new(&options, args.smt)?;
     if !args.vectors.is_empty() {

@@ -67,12 +67,6 @@ impl Environment {
         }
     }
 
-    /// One more than the greatest number of a processor that this machine may have, if it says.
-    #[doc(alias = "nr_cpu_ids")]
-    pub fn cpu_ids() -> Option<u32> {
-        greatest_cpu(&std::fs::read_to_string(HOST_POSSIBLE_CPUS).ok()?)?.checked_add(1)
-    }
-
     pub(crate) fn target_btf(&self) -> Result<Option<Arc<Btf>>, LoadError> {
         match &self.btf {
             TargetBtf::None => Ok(None),
@@ -116,16 +110,6 @@ fn count_cpus(list: &str) -> Option<u32> {
     Some(count)
 }
 
-/// The greatest number in a list such as `0-3,8`.
-fn greatest_cpu(list: &str) -> Option<u32> {
-    let numbers = list.trim().split([',', '-']).map(str::parse);
-    numbers
-        .collect::<Result<Vec<u32>, _>>()
-        .ok()?
-        .into_iter()
-        .max()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,7 +128,5 @@ mod tests {
         assert_eq!(count_cpus("0"), Some(1));
         assert_eq!(count_cpus(""), None);
         assert_eq!(count_cpus("3-1"), None);
-        assert_eq!(greatest_cpu("0-3,8\n"), Some(8));
-        assert_eq!(greatest_cpu(""), None);
     }
 }

@@ -1,7 +1,7 @@
 //! Judges every program below a folder: verdict, time, memory and states of each, and how the
 //! verdicts compare with a table of the kernel's.
 //!
-//! `cargo run --release --example corpus -- FOLDER [--table TABLE] [--btf FILE] [--only TEXT] [--slow MS]
+//! `cargo run --release --example corpus -- FOLDER [--table TABLE] [--btf FILE] [--cpus COUNT] [--only TEXT] [--slow MS]
 //! [--full] [--all] [--any-constants]`,
 //! where TABLE has the columns of `ebpf-samples.tsv` (file, section, function, kernel verdict and
 //! type) and FOLDER is the folder that its first column's second component is in. Programs that
@@ -38,6 +38,7 @@ struct Arguments {
     folder: PathBuf,
     table: Option<PathBuf>,
     btf: Option<PathBuf>,
+    cpus: Option<u32>,
     only: String,
     full: bool,
     all: bool,
@@ -51,6 +52,7 @@ fn arguments() -> Arguments {
         folder: PathBuf::new(),
         table: None,
         btf: None,
+        cpus: None,
         only: String::new(),
         full: false,
         all: false,
@@ -61,6 +63,7 @@ fn arguments() -> Arguments {
         match argument.as_str() {
             "--table" => parsed.table = given.next().map(PathBuf::from),
             "--btf" => parsed.btf = given.next().map(PathBuf::from),
+            "--cpus" => parsed.cpus = given.next().and_then(|count| count.parse().ok()),
             "--only" => parsed.only = given.next().unwrap_or_default(),
             "--full" => parsed.full = true,
             "--all" => parsed.all = true,
@@ -194,7 +197,7 @@ fn main() {
     let mut options = Options::linux();
     let environment = environment(arguments.btf.as_deref());
     options.kernel_types = Some(Arc::new(TargetTypes(environment.clone())));
-    options.cpus = Environment::cpu_ids();
+    options.cpus = arguments.cpus;
     let mut measured: Vec<Measured> = Vec::new();
     let mut counts: BTreeMap<(String, &str), usize> = BTreeMap::new();
     let mut codes: BTreeMap<String, usize> = BTreeMap::new();
