@@ -275,3 +275,37 @@ fn one_bad_program_does_not_hide_the_others() {
     assert_eq!(object.refused().len(), 1);
     assert_eq!(object.refused()[0].name, "bad");
 }
+
+/// The kernel's `bpf_rcu_read_lock` takes nothing: a weak declaration with arguments is of a version that it
+/// does not have, and one without `__weak` cannot be loaded.
+#[test]
+fn versions_of_functions_are_told_apart_by_type() {
+    if std::fs::metadata("/sys/kernel/btf/vmlinux").is_err() {
+        eprintln!("skipped: no types of this machine's kernel");
+        return;
+    }
+    let weak = "#define KSYM __attribute__((weak, section(\".ksyms\")))\n\
+             extern void bpf_rcu_read_lock___v1(int flags) KSYM;\n\
+             extern void bpf_rcu_read_lock___v2(void) KSYM;\n\
+             __attribute__((section(\"xdp\"))) int p(void *c) { return bpf_rcu_read_lock___v1 != 0; }\n\
+             __attribute__((section(\"xdp\"))) int q(void *c) { return bpf_rcu_read_lock___v2 != 0; }";
+    let Some(object) = object_of(weak, &["-g"]) else {
+        return;
+    };
+    let object = parse(&object, "versions").unwrap();
+    // Whether the 64-bit load is of a kernel function's address (`BPF_PSEUDO_BTF_ID`).
+    let refers = |name: &str| {
+        let program = object.programs().find(|program| program.name == name);
+        let mut loads = program.unwrap().insns.iter();
+        loads.find(|insn| insn.opcode == 0x18).unwrap().src == 3
+    };
+    assert!(!refers("p"));
+    assert!(refers("q"));
+    let strong = "extern void bpf_rcu_read_lock___v1(int flags) __attribute__((section(\".ksyms\")));\n\
+                  __attribute__((section(\"xdp\"))) int p(void *c) { bpf_rcu_read_lock___v1(1); return 0; }";
+    let Some(object) = object_of(strong, &["-g"]) else {
+        return;
+    };
+    let error = parse(&object, "versions").unwrap_err().to_string();
+    assert!(error.contains("bpf_rcu_read_lock___v1"), "{error}");
+}
