@@ -81,7 +81,7 @@ fn generated(capabilities: &Capabilities) -> String {
             .iter()
             .filter(|section| section.prog_type == prog_type)
             .count();
-        let known = if prog_type.is_typed() && prog_type != ProgType::StructOps {
+        let known = if prog_type.is_typed() {
             "arguments, by the kernel's types".to_owned()
         } else if layouts.is_empty() {
             "no: rejected".to_owned()
