@@ -312,11 +312,9 @@ fn masks_are_given_back_to_whom_they_are_from() {
         (place, &format!("{create}call {{scx_bpf_put_cpumask}}")),
         Code::HelperArgument,
     );
-    let twice = format!(
-        "call {{scx_bpf_get_online_cpumask}}\nr6 = r0\nr1 = r0\ncall {{scx_bpf_put_cpumask}}"
-    );
+    let twice = "call {scx_bpf_get_online_cpumask}\nr6 = r0\nr1 = r0\ncall {scx_bpf_put_cpumask}";
     twins(
-        (place, &twice),
+        (place, twice),
         (
             place,
             &format!("{twice}\nr1 = r6\ncall {{scx_bpf_put_cpumask}}"),
