@@ -134,6 +134,7 @@ pub(crate) fn run(
             report.missing = Some("a context for the type".to_owned());
             break;
         };
+        world.limit_stacks(&facts.functions);
         let (r1, r2) = world.registers();
         let result = match prepared.run(&mut world, r1, r2, limit) {
             // Its result is not looked at.

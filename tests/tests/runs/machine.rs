@@ -10,6 +10,12 @@ use super::world::{COMPARED, FUNCTIONS, STACK_BYTES, World};
 
 impl Machine for World<'_> {
     fn executing(&mut self, slot: u32) {
+        if std::mem::take(&mut self.entered)
+            && let (Some(used), Some(frame)) = (self.stacks.get(&slot), self.frames.last_mut())
+        {
+            let unused = STACK_BYTES.saturating_sub(*used as usize) as u64;
+            *frame = self.memory.shorten(*frame, unused);
+        }
         self.steps += 1;
         self.at = slot;
         if let Some(executed) = self.executed.get_mut(slot as usize) {
@@ -189,6 +195,7 @@ impl Machine for World<'_> {
         let bytes = self.random_bytes(STACK_BYTES);
         let base = self.memory.add(Kind::Stack, true, bytes);
         self.frames.push(base);
+        self.entered = true;
         base + STACK_BYTES as u64
     }
 

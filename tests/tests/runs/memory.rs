@@ -123,6 +123,18 @@ impl Memory {
         self.low < 0xf000_0000
     }
 
+    /// Takes so many bytes from the start of a region; where it begins then.
+    pub(crate) fn shorten(&mut self, base: u64, by: u64) -> u64 {
+        let Some(mut region) = self.regions.remove(&base) else {
+            return base;
+        };
+        let by = by.min(region.len);
+        region.len -= by;
+        region.bytes.drain(..region.bytes.len().min(by as usize));
+        self.regions.insert(base + by, region);
+        base + by
+    }
+
     /// Takes a region away, and what is valid with it.
     pub(crate) fn remove(&mut self, base: u64) {
         let Some(region) = self.regions.remove(&base) else {

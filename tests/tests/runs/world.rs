@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use bpftime_isa::{
     CtxFieldKind, CtxLayout, KernelTypes, MapDef, MapType, ProgType, Program, context,
 };
+use bpftime_verifier::FunctionFacts;
 use bpftime_vm::TrapReason;
 use bpftime_vm::interp::Access;
 
@@ -88,6 +89,10 @@ pub(crate) struct World<'a> {
     /// Bytes of the metadata.
     metadata: usize,
     pub(super) frames: Vec<u64>,
+    /// Bytes of stack of functions by first slot, where that is proved.
+    pub(super) stacks: BTreeMap<u32, u32>,
+    /// A function was entered of which it is not known yet which one it is.
+    pub(super) entered: bool,
     pub(super) repeating: Vec<Repeating>,
     /// Slots that were executed.
     pub(super) executed: &'a mut [bool],
@@ -161,6 +166,8 @@ impl<'a> World<'a> {
             packet: 0,
             metadata: 0,
             frames: Vec::new(),
+            stacks: BTreeMap::new(),
+            entered: false,
             repeating: Vec::new(),
             executed,
             ways,
@@ -190,6 +197,12 @@ impl<'a> World<'a> {
         };
         world.make_context(packet);
         Some(world)
+    }
+
+    /// Lets functions have no more stack than the analysis says that they use.
+    pub(crate) fn limit_stacks(&mut self, functions: &[FunctionFacts]) {
+        let functions = functions.iter();
+        self.stacks = functions.map(|it| (it.entry, it.stack)).collect();
     }
 
     /// `r1` and `r2` at the program's entry.

@@ -7,6 +7,8 @@ use bpftime_isa::{
     Program, Walked, asm,
 };
 
+use bpftime_verifier::FunctionFacts;
+
 use super::{packet, tape, world};
 
 /// Kernel functions have the numbers of their places in the table, structures one of their own.
@@ -110,6 +112,19 @@ fn small(prog_type: ProgType, text: &str) -> Program {
 
 /// What the world says of a program that is not proved: the first violation, of many runs.
 fn violation(prog_type: ProgType, text: &str) -> Option<String> {
+    violation_with(prog_type, text, &[])
+}
+
+/// The same where functions have so much stack, by first slot.
+fn violation_with(prog_type: ProgType, text: &str, stacks: &[(u32, u32)]) -> Option<String> {
+    let functions: Vec<FunctionFacts> = stacks
+        .iter()
+        .map(|(entry, stack)| FunctionFacts {
+            entry: *entry,
+            stack: *stack,
+            by_contract: false,
+        })
+        .collect();
     let program = small(prog_type, text);
     let words: Vec<u64> = Vec::new();
     let mut random = tape::Random::new(1);
@@ -127,6 +142,7 @@ fn violation(prog_type: ProgType, text: &str) -> Option<String> {
             &mut executed,
             &mut ways,
         )?;
+        world.limit_stacks(&functions);
         let (r1, r2) = world.registers();
         let result = bpftime_vm::interp::run_on(&program.insns, &mut world, r1, r2, 10_000);
         assert_eq!(world.missing, None, "{text}");
@@ -352,4 +368,15 @@ fn wrong_uses_of_objects_are_caught() {
         let found = violation(ProgType::SchedCls, &of(parts));
         assert_eq!(found.is_some(), *wrong, "{parts:?}: {found:?}");
     }
+}
+
+#[test]
+fn stack_beyond_what_is_proved_is_caught() {
+    // `main` uses 8 bytes, and hands them to a function that uses 16 of its own.
+    let text = "r1 = r10; r1 += -8; *(u64 *)(r10 - 8) = 1; call f; exit; \
+                f: *(u64 *)(r10 - 16) = 2; r0 = *(u64 *)(r1 + 0); exit";
+    let run = |stacks: &[(u32, u32)]| violation_with(ProgType::Xdp, text, stacks);
+    assert_eq!(run(&[(0, 8), (5, 16)]), None);
+    assert!(run(&[(0, 0), (5, 16)]).is_some());
+    assert!(run(&[(0, 8), (5, 8)]).is_some());
 }

@@ -117,11 +117,11 @@ fn signal(pids: &[i32], number: i32) {
     }
 }
 
-/// A victim that runs for some two seconds, attached while it runs.
+/// A victim that runs for some four seconds, attached while it runs.
 fn attached_victim(lab: &Lab) -> Running {
     let victim = lab
         .stage
-        .start("subject", &["3", "2500", "/dev/null", "600"]);
+        .start("subject", &["3", "5500", "/dev/null", "600"]);
     let attached = lab.stage.bpftime(&["attach", &victim.pid().to_string()]);
     assert!(attached.status.success(), "{attached:?}");
     assert_ne!(changed_bytes(victim.pid()), 0, "nothing is patched");
@@ -266,7 +266,7 @@ fn probes_that_come_and_go_under_running_calls() {
     let second = lab.tool(Way::Ours, &["./counts", "results", "end"]);
     let victim = lab
         .stage
-        .start("subject", &["8", "6000", "/dev/null", "600"]);
+        .start("subject", &["8", "12000", "/dev/null", "600"]);
     let pid = victim.pid().to_string();
     for round in 0..10 {
         let attached = lab.stage.bpftime(&["attach", &pid]);
