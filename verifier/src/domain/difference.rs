@@ -27,31 +27,32 @@ pub fn difference(a: &State, b: &State) -> u32 {
     if a.depth() != b.depth() || a.references.len() != b.references.len() {
         return u32::MAX;
     }
-    a.differing_frames(b)
-        .map(|(_, x, y)| frames(x, y))
+    a.frames()
+        .zip(b.frames())
+        // Where both are the very same memory nothing differs.
+        .filter(|(x, y)| !std::ptr::eq::<Frame>(*x, *y))
+        .map(|(x, y)| frames(x, y))
         .fold(0, u32::saturating_add)
 }
 
 fn frames(a: &Frame, b: &Frame) -> u32 {
     let registers = a.regs.iter().zip(&b.regs).map(|(x, y)| values(x, y));
+    let mut theirs = b.stack.reader();
     let cells =
-        a.stack.cells().iter().map(
-            |cell| match b.stack.read(cell.at.into(), cell.size.into()) {
+        a.stack
+            .cells()
+            .iter()
+            .map(|cell| match theirs.read(cell.at.into(), cell.size.into()) {
                 Found::Value(other) => values(&cell.value, &other),
                 Found::PartOfPointer => KIND,
-            },
-        );
-    let others = b
-        .stack
-        .cells()
-        .iter()
-        .filter(|cell| !cell.value.is_scalar());
-    let pointers = others.map(
-        |cell| match a.stack.read(cell.at.into(), cell.size.into()) {
-            Found::Value(other) if other.is_scalar() => values(&cell.value, &other),
-            _ => 0,
-        },
-    );
+            });
+    let mut ours = a.stack.reader();
+    let others = b.stack.cells().iter();
+    let others = others.filter(|cell| !cell.value.is_scalar());
+    let pointers = others.map(|cell| match ours.read(cell.at.into(), cell.size.into()) {
+        Found::Value(other) if other.is_scalar() => values(&cell.value, &other),
+        _ => 0,
+    });
     registers
         .chain(cells)
         .chain(pointers)

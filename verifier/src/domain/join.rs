@@ -118,7 +118,7 @@ pub fn join(a: &State, b: &State, how: How<'_>, next_id: &mut Id) -> Option<Stat
         names.held.insert((x.id, y.id), held.id);
     }
     let mut frames = Vec::with_capacity(a.depth());
-    for (_, x, y) in a.differing_frames(b) {
+    for (x, y) in a.frames().zip(b.frames()) {
         let mut regs = x.regs;
         for (reg, theirs) in regs.iter_mut().zip(&y.regs) {
             *reg = join_values(reg, theirs, how, &mut names);

@@ -47,9 +47,33 @@ pub fn covers(general: &State, special: &State, leaks: bool) -> bool {
             return false;
         }
     }
-    general
-        .differing_frames(special)
-        .all(|(_, a, b)| frame_covers(a, b, &mut matching, leaks))
+    // The innermost frames first: it is there that states differ, and which values are equal may be looked
+    // at in any order.
+    general.frames().zip(special.frames()).rev().all(|(a, b)| {
+        if std::ptr::eq(a, b) {
+            frame_covers_itself(a, &mut matching)
+        } else {
+            frame_covers(a, b, &mut matching, leaks)
+        }
+    })
+}
+
+/// What [`frame_covers`] says of a frame and itself: every number is within its bounds, so only
+/// identities matter.
+fn frame_covers_itself(frame: &Frame, matching: &mut Matching) -> bool {
+    let cells = frame.stack.cells().iter().map(|cell| &cell.value);
+    frame
+        .regs
+        .iter()
+        .chain(cells)
+        .all(|value| match value.kind {
+            Kind::Uninit => true,
+            Kind::Any => value.reference == 0,
+            _ => {
+                (value.reference == 0 || matching.matches(value.reference, value.reference))
+                    && (value.id == 0 || matching.matches(value.id, value.id))
+            }
+        })
 }
 
 /// Whether both are in the same sections; what is held are the same locks.
@@ -77,6 +101,7 @@ fn stack_covers(a: &Stack, b: &Stack, matching: &mut Matching, leaks: bool) -> b
         return false;
     }
     let mut others = b.cells().iter().peekable();
+    let mut theirs = b.reader();
     // Iterators and dynptrs are not numbers, which bytes of which nothing is known may be read as.
     let skipped = |other: &&Cell| !other.value.is_part();
     for cell in a.cells() {
@@ -88,12 +113,12 @@ fn stack_covers(a: &Stack, b: &Stack, matching: &mut Matching, leaks: bool) -> b
         // Mostly there is a cell at the same place, and no need to search for it.
         let read = match others.peek() {
             Some(same) if same.at == cell.at && same.size == cell.size => Found::Value(same.value),
-            _ => b.read(usize::from(cell.at), usize::from(cell.size)),
+            _ => theirs.read(usize::from(cell.at), usize::from(cell.size)),
         };
-        let Found::Value(theirs) = read else {
+        let Found::Value(value) = read else {
             return false;
         };
-        if !value_covers(&cell.value, &theirs, matching) {
+        if !value_covers(&cell.value, &value, matching) {
             return false;
         }
         others.next_if(|other| other.at == cell.at);

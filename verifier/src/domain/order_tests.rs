@@ -174,3 +174,54 @@ fn a_packet_pointer_with_less_range_is_not_covered() {
     assert!(covers(&with_range(10), &with_range(20), true));
     assert!(!covers(&with_range(20), &with_range(10), true));
 }
+
+/// A callee's number that equals one of its caller's covers none that does not, also where both states have
+/// the very same memory for the caller's frame.
+#[test]
+fn frames_that_are_shared_still_bind_identities() {
+    let number = |id| Value {
+        id,
+        ..Value::scalar(Number::below_bits(8))
+    };
+    for kind in [
+        Value::scalar(Number::below_bits(8)),
+        Value::pointer(Kind::Packet),
+    ] {
+        let value = |id| Value { id, ..kind };
+        let mut caller = State::entry();
+        caller.set(Reg::R6, value(5));
+        caller.set(Reg::R7, value(7));
+        let with = |id| {
+            let mut state = caller.clone();
+            state.push();
+            state.set(Reg::R1, value(id));
+            state
+        };
+        let (six, seven, other) = (with(5), with(7), with(9));
+        for (general, special, expected) in [
+            (&six, &six, true),
+            (&six, &seven, false),
+            (&seven, &six, false),
+            (&six, &other, false),
+        ] {
+            assert_eq!(
+                covers(general, special, true),
+                expected,
+                "{general} {special}"
+            );
+        }
+    }
+    // On the stack as well.
+    let mut caller = State::entry();
+    if let Some(frame) = caller.frame_mut(0) {
+        frame.stack.write(504, 8, number(5));
+    }
+    let with = |id| {
+        let mut state = caller.clone();
+        state.push();
+        state.set(Reg::R1, number(id));
+        state
+    };
+    assert!(covers(&with(5), &with(5), true));
+    assert!(!covers(&with(5), &with(6), true));
+}

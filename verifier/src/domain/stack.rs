@@ -52,6 +52,23 @@ pub enum Found {
     PartOfPointer,
 }
 
+/// Loads from places in ascending order, which need no search.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    stack: &'a Stack,
+    /// Position of the first cell that ends after the last place.
+    first: usize,
+}
+
+impl Reader<'_> {
+    /// [`Stack::read`] of a place that is not before the last one.
+    pub fn read(&mut self, at: usize, size: usize) -> Found {
+        let cells = self.stack.cells.get(self.first..).unwrap_or_default();
+        self.first += cells.iter().take_while(|cell| cell.end() <= at).count();
+        self.stack.read_from(self.first, at, size)
+    }
+}
+
 impl Stack {
     /// Cells in ascending order.
     pub fn cells(&self) -> &[Cell] {
@@ -157,9 +174,17 @@ impl Stack {
 
     /// A load of 1, 2, 4 or 8 bytes.
     pub fn read(&self, at: usize, size: usize) -> Found {
+        self.read_from(self.first_cell(at), at, size)
+    }
+
+    /// The same; `first` is the position of the first cell that ends after `at`.
+    fn read_from(&self, first: usize, at: usize, size: usize) -> Found {
         let mut constant = 0u64;
         let mut known_bytes = 0;
-        for cell in self.overlapping(at, size) {
+        for cell in self.cells.get(first..).unwrap_or_default() {
+            if usize::from(cell.at) >= at + size {
+                break;
+            }
             if usize::from(cell.at) == at && usize::from(cell.size) == size {
                 return Found::Value(cell.value);
             }
@@ -193,6 +218,14 @@ impl Stack {
         } else {
             Value::scalar(any_of_size(size))
         })
+    }
+
+    /// Loads from places in ascending order.
+    pub fn reader(&self) -> Reader<'_> {
+        Reader {
+            stack: self,
+            first: 0,
+        }
     }
 
     /// Forgets bytes that are in none of the units: they count as not written. Iterators and dynptrs stay

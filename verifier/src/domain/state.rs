@@ -131,20 +131,8 @@ impl State {
     }
 
     /// All frames, the main program's first.
-    pub fn frames(&self) -> impl ExactSizeIterator<Item = &Frame> {
+    pub fn frames(&self) -> impl DoubleEndedIterator<Item = &Frame> + ExactSizeIterator {
         self.frames.iter().map(|frame| &**frame)
-    }
-
-    /// The frames of both, where they are not the very same memory.
-    pub fn differing_frames<'a>(
-        &'a self,
-        other: &'a Self,
-    ) -> impl Iterator<Item = (usize, &'a Frame, &'a Frame)> {
-        self.frames
-            .iter()
-            .zip(&other.frames)
-            .enumerate()
-            .map(|(depth, (mine, theirs))| (depth, &**mine, &**theirs))
     }
 
     /// A frame by depth.
