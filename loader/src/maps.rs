@@ -227,15 +227,13 @@ impl Maps {
             inner.push((id, inner_id, inner_index));
             let def = MapDef {
                 name: (*name).to_owned(),
-                map_type: map_type(name, *number)?,
-                key_size: *key_size,
-                value_size: *value_size,
-                max_entries: *max_entries,
                 flags: rest.first().copied().unwrap_or(0),
-                inner: None,
-                initial: None,
-                frozen: false,
-                fields: Vec::new(),
+                ..MapDef::new(
+                    map_type(name, *number)?,
+                    *key_size,
+                    *value_size,
+                    *max_entries,
+                )
             };
             let map = self.add(def)?;
             self.definitions.insert((index, *offset), map);
@@ -328,17 +326,13 @@ fn data_map(section: &Section<'_>, object_name: &str, zeros: bool) -> MapDef {
 
 /// An array map of one value that holds global variables.
 pub(crate) fn global_data_map(name: String, flags: u32, initial: Arc<[u8]>) -> MapDef {
+    let value_size = initial.len() as u32;
     MapDef {
         name,
-        map_type: MapType::Array,
-        key_size: 4,
-        value_size: initial.len() as u32,
-        max_entries: 1,
         flags,
-        inner: None,
         frozen: flags & BPF_F_RDONLY_PROG != 0,
-        fields: Vec::new(),
         initial: Some(initial),
+        ..MapDef::new(MapType::Array, 4, value_size, 1)
     }
 }
 
@@ -366,15 +360,7 @@ pub(crate) fn data_map_name(object_name: &str, section: &str) -> String {
 fn btf_map(btf: &Btf, name: &str, ty: u32) -> Result<MapDef, LoadError> {
     let mut def = MapDef {
         name: name.to_owned(),
-        map_type: MapType::Unspec,
-        key_size: 0,
-        value_size: 0,
-        max_entries: 0,
-        flags: 0,
-        inner: None,
-        initial: None,
-        frozen: false,
-        fields: Vec::new(),
+        ..MapDef::new(MapType::Unspec, 0, 0, 0)
     };
     read_definition(btf, &mut def, ty, true)?;
     Ok(def)
@@ -440,15 +426,7 @@ fn read_definition(btf: &Btf, def: &mut MapDef, ty: u32, outer: bool) -> Result<
                 if held.kind == Kind::Struct {
                     let mut inner = MapDef {
                         name: format!("{name}.inner"),
-                        inner: None,
-                        map_type: MapType::Unspec,
-                        key_size: 0,
-                        value_size: 0,
-                        max_entries: 0,
-                        flags: 0,
-                        initial: None,
-                        frozen: false,
-                        fields: Vec::new(),
+                        ..MapDef::new(MapType::Unspec, 0, 0, 0)
                     };
                     read_definition(btf, &mut inner, held.id, false)?;
                     def.inner = Some(Box::new(inner));

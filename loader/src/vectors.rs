@@ -233,8 +233,6 @@ fn program(
     }
     Ok(Program {
         name: test.name.clone(),
-        section: String::new(),
-        prog_type,
         attach_type: Some(AttachType(test.expected_attach_type)),
         hook: Hook {
             sleepable: test.prog_load_flags & BPF_F_SLEEPABLE != 0,
@@ -243,12 +241,8 @@ fn program(
             signature: None,
         },
         license: "GPL".to_owned(),
-        insns,
         maps: definitions,
-        subprograms: Vec::new(),
-        lines: Vec::new(),
-        objects: [].into(),
-        on_throw: bpftime_isa::OnThrow::Ends,
+        ..Program::new(prog_type, insns)
     })
 }
 

@@ -302,17 +302,10 @@ fn programs_on_a_tracepoint_are_judged_as_by_the_kernel() {
         let insns = asm::parse(&format!("r6 = r1\n{text}\nr0 = 0\nexit")).expect("a program");
         let program = Program {
             name: "test".into(),
-            section: String::new(),
-            prog_type: ProgType::Tracing,
             attach_type: place,
             hook: hook.clone(),
             license: "GPL".into(),
-            insns: insns.clone(),
-            maps: Vec::new(),
-            subprograms: Vec::new(),
-            lines: Vec::new(),
-            objects: [].into(),
-            on_throw: bpftime_isa::OnThrow::Ends,
+            ..Program::new(ProgType::Tracing, insns.clone())
         };
         let here = verify(program, &options).map(drop);
         let there = load(&insns, id);
@@ -387,9 +380,6 @@ impl Functions {
         let insns = asm::parse(text).expect("a program");
         let program = Program {
             name: "test".into(),
-            section: String::new(),
-            prog_type: ProgType::StructOps,
-            attach_type: None,
             hook: Hook {
                 sleepable,
                 target: Some(self.name.to_owned()),
@@ -397,12 +387,7 @@ impl Functions {
                 signature: member_signature(&self.btf, self.name, &self.members[member]),
             },
             license: "GPL".into(),
-            insns: insns.clone(),
-            maps: Vec::new(),
-            subprograms: Vec::new(),
-            lines: Vec::new(),
-            objects: [].into(),
-            on_throw: bpftime_isa::OnThrow::Ends,
+            ..Program::new(ProgType::StructOps, insns.clone())
         };
         let flags = if sleepable { BPF_F_SLEEPABLE } else { 0 };
         let there = load_with(ProgType::StructOps, member as u32, self.id, &insns, flags);

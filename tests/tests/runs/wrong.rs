@@ -85,19 +85,13 @@ fn small(prog_type: ProgType, text: &str) -> Program {
     ];
     Program {
         name: "test".into(),
-        section: String::new(),
-        prog_type,
-        attach_type: None,
         hook: Default::default(),
         license: "GPL".into(),
-        insns: assembled(text),
         maps: vec![
             MapDef::new(MapType::Array, 4, 48, 1),
             objects,
             MapDef::new(MapType::RingBuf, 0, 0, 4096),
         ],
-        subprograms: Vec::new(),
-        lines: Vec::new(),
         objects: [LocalStruct {
             type_id: 1,
             name: "node".into(),
@@ -106,7 +100,7 @@ fn small(prog_type: ProgType, text: &str) -> Program {
             numbers: false,
         }]
         .into(),
-        on_throw: bpftime_isa::OnThrow::Ends,
+        ..Program::new(prog_type, assembled(text))
     }
 }
 

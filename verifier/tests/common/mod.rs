@@ -12,17 +12,9 @@ pub(crate) fn options() -> Options {
 pub(crate) fn program(prog_type: ProgType, insns: Vec<Insn>, maps: Vec<MapDef>) -> Program {
     Program {
         name: "test".into(),
-        section: String::new(),
-        prog_type,
-        attach_type: None,
-        hook: bpftime_isa::Hook::default(),
         license: "GPL".into(),
-        insns,
         maps,
-        subprograms: Vec::new(),
-        lines: Vec::new(),
-        objects: [].into(),
-        on_throw: bpftime_isa::OnThrow::Ends,
+        ..Program::new(prog_type, insns)
     }
 }
 
@@ -30,14 +22,6 @@ pub(crate) fn program(prog_type: ProgType, insns: Vec<Insn>, maps: Vec<MapDef>) 
 pub(crate) fn map(map_type: MapType, key_size: u32, value_size: u32, max_entries: u32) -> MapDef {
     MapDef {
         name: map_type.name().into(),
-        map_type,
-        key_size,
-        value_size,
-        max_entries,
-        flags: 0,
-        inner: None,
-        initial: None,
-        frozen: false,
-        fields: Vec::new(),
+        ..MapDef::new(map_type, key_size, value_size, max_entries)
     }
 }

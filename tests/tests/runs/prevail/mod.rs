@@ -27,15 +27,7 @@ const RUNS: usize = 40;
 fn map(map_type: MapType, key_size: u32, value_size: u32, max_entries: u32) -> MapDef {
     MapDef {
         name: String::new(),
-        map_type,
-        key_size,
-        value_size,
-        max_entries,
-        flags: 0,
-        inner: None,
-        initial: None,
-        frozen: false,
-        fields: Vec::new(),
+        ..MapDef::new(map_type, key_size, value_size, max_entries)
     }
 }
 
@@ -49,17 +41,13 @@ fn program(text: &str, built: &Built) -> Result<Program, String> {
     maps.extend(regions.map(|size| map(MapType::Array, 4, *size, 1)));
     Ok(Program {
         name: "case".into(),
-        section: String::new(),
-        prog_type: built.prog_type,
-        attach_type: None,
         hook: Default::default(),
         license: "GPL".into(),
-        insns: asm::parse(text).map_err(|error| error.to_string())?,
         maps,
-        subprograms: Vec::new(),
-        lines: Vec::new(),
-        objects: [].into(),
-        on_throw: bpftime_isa::OnThrow::Ends,
+        ..Program::new(
+            built.prog_type,
+            asm::parse(text).map_err(|error| error.to_string())?,
+        )
     })
 }
 
