@@ -1,8 +1,10 @@
 //! Code that is better for what the verifier proved, and does the same.
 
 use bpftime_helpers::CAPABILITIES;
-use bpftime_isa::{MapDef, MapType, ProgType, Program, asm};
-use bpftime_verifier::{Options, VerifiedProgram, verify};
+use bpftime_isa::{MapDef, MapType, ProgType, Program, Reg, asm};
+use bpftime_verifier::domain::value::Kind;
+use bpftime_verifier::refine::{Answer, Fact, Query, Refiner};
+use bpftime_verifier::{Options, VerifiedProgram, verify, verify_refined};
 use bpftime_vm::{Executable, HostEnvironment, Input, jit};
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Mnemonic};
 
@@ -310,5 +312,53 @@ fn each_function_has_a_frame_of_its_own() {
     for code in compiled(&program, 0) {
         // inner(1) is 301; outer is inner(20) + 1.
         assert_eq!(run(&code, &program, &[]).0, 301_000 + 321);
+    }
+}
+
+/// Says that nothing is reached of which it is asked that, and does not know anything else.
+struct NothingIsReached;
+
+impl Refiner for NothingIsReached {
+    fn solver(&self) -> String {
+        "a test".to_owned()
+    }
+
+    fn kinds(&mut self, _: &Query<'_>, _: Reg) -> Vec<(Kind, Option<i64>)> {
+        Vec::new()
+    }
+
+    fn prove(&mut self, _: &Query<'_>, facts: &[Fact]) -> Answer {
+        if facts.contains(&Fact::Unreachable) {
+            Answer::Proved
+        } else {
+            Answer::Unknown("not asked".to_owned())
+        }
+    }
+}
+
+#[test]
+fn code_ends_where_a_solver_says_that_nobody_comes() {
+    // A square is 0 or 1 modulo 4.
+    for way in ["goto bad", "goto other"] {
+        let text = format!(
+            "r2 = *(u64 *)(r1 + 0)\nr2 *= r2\nr2 &= 3\nif r2 == 3 {way}\nr0 = r2\nexit\n\
+             bad: r0 = *(u64 *)(r1 + 100)\nexit\nother: r3 = 1\ngoto bad"
+        );
+        let program = program(&text, Vec::new());
+        for record_operands in [false, true] {
+            let options = Options {
+                memory_len: Some(8),
+                record_operands,
+                ..Options::new(CAPABILITIES)
+            };
+            let verified = verify_refined(program.clone(), &options, &mut NothingIsReached)
+                .unwrap_or_else(|rejection| panic!("{rejection}"));
+            let code = jit::compile(&verified).expect("compiles");
+            let code = Executable::load(code).expect("mapped");
+            for number in [0u64, 1, 2, 3, 0x1_0000_0001] {
+                let expected = number.wrapping_mul(number) & 3;
+                assert_eq!(run(&code, &program, &number.to_le_bytes()).0, expected);
+            }
+        }
     }
 }

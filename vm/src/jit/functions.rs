@@ -31,6 +31,8 @@ pub(crate) struct Functions<'a> {
     index_of_slot: HashMap<u32, usize>,
     /// By first slot. The main program is at slot 0.
     pub(crate) by_start: BTreeMap<u32, Function>,
+    /// By first slot: calls that lead to the function; nothing where chains of calls differ.
+    depths: BTreeMap<u32, Option<u8>>,
 }
 
 impl<'a> Functions<'a> {
@@ -49,6 +51,7 @@ impl<'a> Functions<'a> {
             proved,
             index_of_slot,
             by_start: BTreeMap::new(),
+            depths: BTreeMap::new(),
         };
         let mut pending = vec![0];
         while let Some(start) = pending.pop() {
@@ -58,6 +61,7 @@ impl<'a> Functions<'a> {
                 functions.by_start.insert(start, function);
             }
         }
+        functions.find_depths();
         Ok(functions)
     }
 
@@ -140,20 +144,26 @@ impl<'a> Functions<'a> {
         Ok(function)
     }
 
-    /// How many calls lead to the function, if that is the same for all chains of calls.
-    pub(crate) fn depth(&self, start: u32) -> Option<u8> {
+    /// For each function how many calls lead to it, if that is the same for all chains of calls.
+    fn find_depths(&mut self) {
         let mut level = BTreeSet::from([0]);
-        let mut found = None;
         for depth in 0..MAX_CALL_FRAMES as u8 {
-            if level.contains(&start) && found.replace(depth).is_some() {
-                return None;
+            for start in &level {
+                self.depths
+                    .entry(*start)
+                    .and_modify(|found| *found = None)
+                    .or_insert(Some(depth));
             }
             let functions = level.iter().filter_map(|start| self.by_start.get(start));
             level = functions
                 .flat_map(|function| function.callees.iter().copied())
                 .collect();
         }
-        found
+    }
+
+    /// How many calls lead to the function, if that is the same for all chains of calls.
+    pub(crate) fn depth(&self, start: u32) -> Option<u8> {
+        self.depths.get(&start).copied().flatten()
     }
 
     /// Greatest sum of `bytes` over the functions on a chain of calls.

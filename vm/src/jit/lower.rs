@@ -8,7 +8,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{
     AbiParam, Block, BlockArg, ExtFuncData, ExternalName, FuncRef, InstBuilder, MemFlagsData,
-    SigRef, Signature, StackSlot, StackSlotData, StackSlotKind, UserExternalName, Value,
+    SigRef, Signature, StackSlot, StackSlotData, StackSlotKind, TrapCode, UserExternalName, Value,
 };
 use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
 use cranelift_frontend::{FunctionBuilder, Variable};
@@ -58,6 +58,9 @@ fn argument_count(number: u32) -> usize {
     }
 }
 
+/// Where no run comes.
+const NEVER: TrapCode = TrapCode::unwrap_user(1);
+
 /// State of the lowering of one function.
 pub(super) struct Lowering<'f, 'p> {
     pub(super) builder: FunctionBuilder<'f>,
@@ -88,21 +91,29 @@ pub(super) fn lower(
     frontend: TargetFrontendConfig,
 ) -> Result<(), CompileError> {
     let mut lowering = Lowering::start(functions, function, builder);
-    let mut open = false;
+    // The instruction to which the last one leads, where it leads to the next one only.
+    let mut open = None;
     for (index, item) in function
         .body
         .iter()
         .filter_map(|index| Some((*index, functions.get(*index)?)))
     {
         lowering.index = index;
+        if open.is_some_and(|next| next != index) {
+            lowering.never();
+            open = None;
+        }
         if let Some(&block) = lowering.blocks.get(&item.slot) {
-            if open {
+            if open.is_some() {
                 lowering.builder.ins().jump(block, &[] as &[BlockArg]);
             }
             lowering.builder.switch_to_block(block);
         }
         lowering.instruction(item)?;
-        open = successors(item).falls_through_only();
+        open = successors(item).falls_through_only().then_some(index + 1);
+    }
+    if open.is_some() {
+        lowering.never();
     }
     lowering.builder.seal_all_blocks();
     lowering.builder.finalize(frontend);
@@ -253,6 +264,9 @@ impl<'f, 'p> Lowering<'f, 'p> {
                 off,
                 src,
             } => self.store_release(size, base, off, src),
+            Instruction::Jump { .. } if !self.functions.reaches(successors(item).jump) => {
+                self.never();
+            }
             Instruction::Jump { .. } => {
                 let target = self.jump_target(item)?;
                 self.builder.ins().jump(target, &[] as &[BlockArg]);
@@ -291,6 +305,11 @@ impl<'f, 'p> Lowering<'f, 'p> {
             }
         }
         Ok(())
+    }
+
+    /// Ends a block whose end no run reaches.
+    fn never(&mut self) {
+        self.builder.ins().trap(NEVER);
     }
 
     /// What is proved of the program.
@@ -489,7 +508,11 @@ impl<'f, 'p> Lowering<'f, 'p> {
         ) {
             (true, false) => successors.jump,
             (false, true) => successors.fall_through,
-            _ => None,
+            (true, true) => None,
+            (false, false) => {
+                self.never();
+                return Ok(());
+            }
         };
         if only.is_some() {
             let to = self.block(item.slot, only)?;

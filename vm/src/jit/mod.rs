@@ -54,13 +54,22 @@ fn compile_instructions(decoded: &[Decoded], proved: &Proved<'_>) -> Result<Nati
     let functions = Functions::find(decoded, proved)?;
     // Refuses recursion before anything is compiled.
     functions.deepest(&Default::default())?;
-    let isa = target(0)?;
+    let isa = target(Registers::Searched)?;
+    // Made only if there are such functions.
+    let mut quick = None;
     let mut linker = Linker::default();
     let mut context = Context::new();
     let mut builder_context = FunctionBuilderContext::new();
     for function in functions.by_start.values() {
+        let isa = if function.leaders.len() <= MANY_BLOCKS {
+            &isa
+        } else if let Some(isa) = &quick {
+            isa
+        } else {
+            quick.insert(target(Registers::InOnePass)?)
+        };
         let compiled = compile_function(
-            &*isa,
+            &**isa,
             &functions,
             function,
             &mut context,
@@ -108,10 +117,27 @@ fn compile_function(
         })
 }
 
+/// Functions with more blocks than this get registers in one pass: a search for the best takes time that grows
+/// with the square of the blocks, 0.3 s for so many.
+const MANY_BLOCKS: usize = 5000;
+
+/// How Cranelift chooses registers.
+#[derive(Clone, Copy)]
+enum Registers {
+    /// With a search.
+    Searched,
+    /// In one pass over the code, with more moves.
+    InOnePass,
+}
+
 /// Baseline x86-64. None of the extensions is switched on, so that the code is the same on, and
 /// runs on, every machine.
-fn target(slot: u32) -> Result<OwnedTargetIsa, CompileError> {
-    let failed = |message: String| CompileError::Cranelift { slot, message };
+fn target(registers: Registers) -> Result<OwnedTargetIsa, CompileError> {
+    let failed = |message: String| CompileError::Cranelift { slot: 0, message };
+    let algorithm = match registers {
+        Registers::Searched => "backtracking",
+        Registers::InOnePass => "single_pass",
+    };
     let mut flags = settings::builder();
     let verifier = if cfg!(debug_assertions) {
         "true"
@@ -120,6 +146,7 @@ fn target(slot: u32) -> Result<OwnedTargetIsa, CompileError> {
     };
     for (name, value) in [
         ("opt_level", "speed"),
+        ("regalloc_algorithm", algorithm),
         ("is_pic", "true"),
         ("enable_probestack", "false"),
         ("enable_verifier", verifier),

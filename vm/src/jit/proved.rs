@@ -22,6 +22,10 @@ pub(crate) struct Proved<'a> {
     program: Option<&'a VerifiedProgram>,
     /// Maps that lookups are of, by slot of the call.
     lookups: HashMap<u32, u32>,
+    /// Bytes of stack that functions use, by first slot.
+    stacks: HashMap<u32, u32>,
+    /// Some functions were judged by their contracts.
+    contracts: bool,
 }
 
 /// Memory that nobody else uses during a run. No byte is of two kinds.
@@ -53,12 +57,18 @@ pub(crate) struct InlineArray {
 impl<'a> Proved<'a> {
     pub(crate) fn of(program: &'a VerifiedProgram) -> Self {
         let calls = program.facts().calls.iter();
+        let functions = program.facts().functions.iter();
         let lookups = calls.filter(|call| call.helper == LOOKUP);
         Self {
             program: Some(program),
             lookups: lookups
                 .filter_map(|call| Some((call.slot, call.map?)))
                 .collect(),
+            stacks: functions
+                .clone()
+                .map(|function| (function.entry, function.stack))
+                .collect(),
+            contracts: functions.clone().any(|function| function.by_contract),
         }
     }
 
@@ -123,20 +133,13 @@ impl<'a> Proved<'a> {
 
     /// Bytes of stack that the function at the slot uses.
     pub(crate) fn stack(&self, start: u32) -> Option<u32> {
-        let functions = self.program?.facts().functions.iter();
-        functions
-            .filter(|function| function.entry == start)
-            .map(|function| function.stack)
-            .max()
+        self.stacks.get(&start).copied()
     }
 
     /// Whether frames are counted from the main program: not in functions that were judged by their
     /// contracts, nor in what these call.
     pub(crate) fn counts_frames(&self, start: u32) -> bool {
-        self.program.is_some_and(|program| {
-            let functions = &program.facts().functions;
-            start == 0 || !functions.iter().any(|function| function.by_contract)
-        })
+        self.program.is_some() && (start == 0 || !self.contracts)
     }
 
     /// The array that the call of a helper looks a value up in.
