@@ -10,7 +10,7 @@ use bpftime_helpers::CAPABILITIES;
 use bpftime_isa::{Insn, MapDef, MapType, ProgType, Program, asm, decode};
 use bpftime_loader::Object;
 use bpftime_verifier::{Budget, Options, verify};
-use bpftime_vm::{Executable, HostEnvironment, Input, RunError, TrapReason, jit};
+use bpftime_vm::{CompileError, Executable, HostEnvironment, Input, RunError, TrapReason, jit};
 
 /// Bytes that a memory program, or an XDP program as its packet, is given.
 const INPUT: usize = 64;
@@ -56,6 +56,18 @@ pub fn slots(bytes: &[u8]) -> bool {
         record_operands: rules & 1 == 1,
         ..Options::new(CAPABILITIES)
     };
+    let outcome = |engine: &Engine<'_>| outcome(&program, input, engine);
+    let checked: &Engine<'_> =
+        &|environment, given| environment.run_checked(&program, given, LIMIT);
+    // With the rules for privileged programs results may depend on addresses, but no access may be wrong.
+    let privileged = Options {
+        allow_ptr_leaks: true,
+        allow_uninit_stack: true,
+        ..options.clone()
+    };
+    if verify(program.clone(), &privileged).is_ok() && !is_long(outcome(checked).as_ref()) {
+        outcome(checked).expect("accepted as privileged, and stopped when checked");
+    }
     let _ = verify(
         program.clone(),
         &Options {
@@ -66,44 +78,63 @@ pub fn slots(bytes: &[u8]) -> bool {
     let Ok(verified) = verify(program.clone(), &options) else {
         return false;
     };
-    let run = |engine: &dyn Fn(&mut HostEnvironment, &mut Input) -> Result<u64, RunError>| {
-        let mut environment = HostEnvironment::new(&program.maps).expect("the maps can be made");
-        let mut given = Input::new(prog_type, None, input).expect("an input");
-        let result = engine(&mut environment, &mut given)?;
-        Ok((result, given.bytes().to_vec()))
-    };
-    let expected = match run(&|environment, given| environment.run_checked(&program, given, LIMIT))
-    {
-        Ok(expected) => expected,
-        Err(RunError::Trap(trap))
-            if matches!(
-                trap.reason,
-                TrapReason::BudgetSpent { .. } | TrapReason::Unsupported(_)
-            ) =>
-        {
-            return false;
-        }
-        Err(error) => panic!("accepted, and stopped when checked: {error}"),
+    let expected = match outcome(checked) {
+        error if is_long(error.as_ref()) => return false,
+        expected => expected.expect("accepted, and stopped when checked"),
     };
     if varies(&verified) {
         return true;
     }
-    let interpreted = run(&|environment, given| environment.interpret(&verified, given));
+    let interpreted = outcome(&|environment, given| environment.interpret(&verified, given));
     assert_eq!(interpreted.ok().as_ref(), Some(&expected), "interpreter");
-    let Ok(code) = jit::compile(&verified) else {
-        return true;
+    let code = match jit::compile(&verified) {
+        Ok(code) => code,
+        // What it calls back is known only if it is recorded.
+        Err(CompileError::Unsupported { .. }) if !options.record_operands => return true,
+        Err(error) => panic!("accepted, and not compiled: {error}"),
     };
     let executable = Executable::load(code).expect("it can be mapped");
-    let compiled = run(&|environment, given| environment.run(&executable, given));
+    let compiled = outcome(&|environment, given| environment.run(&executable, given));
     assert_eq!(compiled.ok().as_ref(), Some(&expected), "JIT");
     true
 }
 
+type Engine<'a> = dyn Fn(&mut HostEnvironment, &mut Input) -> Result<u64, RunError> + 'a;
+
+/// What a run gives and leaves: the result, the input, and all values of the arrays.
+type Outcome = (u64, Vec<u8>, Vec<Vec<u8>>);
+
+fn outcome(program: &Program, input: &[u8], engine: &Engine<'_>) -> Result<Outcome, RunError> {
+    let mut environment = HostEnvironment::new(&program.maps).expect("the maps can be made");
+    let mut given = Input::new(program.prog_type, None, input).expect("an input");
+    let result = engine(&mut environment, &mut given)?;
+    let mut values = Vec::new();
+    for (index, map) in program.maps.iter().enumerate() {
+        let here = environment.map(index).expect("the map");
+        for entry in 0..map.max_entries {
+            let mut value = vec![0; here.geometry().user_value_size()];
+            // Of the hash there is nothing by such keys, or what the program put there.
+            let mut key = u64::from(entry).to_le_bytes().to_vec();
+            key.truncate(map.key_size as usize);
+            if here.lookup_user(&key, &mut value, 0).is_ok() {
+                values.push(value);
+            }
+        }
+    }
+    Ok((result, given.bytes().to_vec(), values))
+}
+
+/// Whether a run was ended for its length alone.
+fn is_long<T>(outcome: Result<T, &RunError>) -> bool {
+    matches!(outcome, Err(RunError::Trap(trap)) if matches!(trap.reason, TrapReason::BudgetSpent { .. }))
+}
+
 /// Whether it calls a helper, whose results may be others each time (clocks, random numbers).
 fn varies(verified: &bpftime_verifier::VerifiedProgram) -> bool {
-    const MAP_HELPERS: [u32; 3] = [1, 2, 3];
+    /// Of maps, and `bpf_loop`.
+    const STEADY: [u32; 4] = [1, 2, 3, 181];
     let mut helpers = verified.facts().helpers.iter();
-    helpers.any(|number| !MAP_HELPERS.contains(number))
+    helpers.any(|number| !STEADY.contains(number))
 }
 
 fn maps() -> Vec<MapDef> {
