@@ -138,7 +138,11 @@ fn program(place: Place<'_>, text: &str) -> Program {
                 sees_result: false,
             }),
         },
-        ..common::program(ProgType::StructOps, insns, Vec::new())
+        ..common::program(
+            ProgType::StructOps,
+            insns,
+            vec![common::map(MapType::Array, 4, 64, 1)],
+        )
     }
 }
 
@@ -406,6 +410,22 @@ fn structures_of_numbers_are_there_in_whole() {
         )
     };
     twins((place, &error(-1)), (place, &error(0)), Code::StackBounds);
+}
+
+/// Bytes of a map may be read as a mask; to own one more of it there has to be one that counts its owners.
+#[test]
+fn numbers_are_no_object_that_could_be_given_back() {
+    let place = scheduler("enqueue");
+    let value = "map_idx(0x0) + 0x0 ll";
+    let set = format!("r1 = 1\nr2 = {value}\ncall {{bpf_cpumask_set_cpu}}");
+    let own = format!(
+        "r1 = {value}\ncall {{bpf_cpumask_acquire}}\nr7 = r0\nr1 = {value}\n*(u32 *)(r1 + 32) = 1\n\
+         r1 = r7\ncall {{bpf_cpumask_release}}"
+    );
+    twins((place, &set), (place, &own), Code::HelperArgument);
+    let made = "call {bpf_cpumask_create}\nif r0 == 0 goto +7\nr6 = r0\nr1 = r0\ncall {bpf_cpumask_acquire}\n\
+                r1 = r0\ncall {bpf_cpumask_release}\nr1 = r6\ncall {bpf_cpumask_release}";
+    assert_eq!(judge(program(place, made)), Ok(()));
 }
 
 #[test]

@@ -202,7 +202,9 @@ fn check_argument(
         KfuncArg::Map if is_trusted(env, value, "bpf_map") => Ok(()),
         KfuncArg::Map => refuse("a map"),
         KfuncArg::Struct(name) | KfuncArg::Rcu(name) | KfuncArg::Plain(name)
-            if matches!(value.kind, Kind::MapValue { .. }) && !value.nullable =>
+            if matches!(value.kind, Kind::MapValue { .. })
+                && !value.nullable
+                && kfunc_memory::uses_only(proto) =>
         {
             kfunc_memory::numbers(env, state, reg, name)
         }

@@ -1,7 +1,7 @@
 //! Memory that kernel functions are given.
 
 use bpftime_isa::Reg;
-use bpftime_isa::kfunc::KfuncArg;
+use bpftime_isa::kfunc::{KfuncArg, KfuncEffect, KfuncProto, KfuncRet};
 
 use super::Failure;
 use super::call::ARGUMENT_REGS;
@@ -98,6 +98,16 @@ pub(super) fn usable(
             "arg type is not supported",
         )),
     }
+}
+
+/// Whether the function uses what it is given and keeps nothing of it: no more than a number comes of the call.
+/// What it gives back may otherwise be what it was given (`bpf_cpumask_acquire`), and bytes of a map's value
+/// that are owned would be freed with what stands there as their count of owners.
+pub(super) fn uses_only(proto: &KfuncProto) -> bool {
+    let gives_away = |argument: &KfuncArg| matches!(argument, KfuncArg::Released(_));
+    matches!(proto.ret, KfuncRet::Void | KfuncRet::Number)
+        && proto.effect == KfuncEffect::None
+        && !proto.args.iter().any(gives_away)
 }
 
 /// Whether a map's value has room for such a structure, where it is made of numbers alone: then any bytes
