@@ -428,6 +428,31 @@ fn numbers_are_no_object_that_could_be_given_back() {
     assert_eq!(judge(program(place, made)), Ok(()));
 }
 
+/// The data is the context's, and gone with it.
+#[test]
+fn data_of_a_context_that_was_given_back_is_gone() {
+    let place = sleeping(Place {
+        structure: "hid_bpf_ops",
+        member: "hid_rdesc_fixup",
+        ..scheduler("enqueue")
+    });
+    let get = "r1 = 0\ncall {hid_bpf_allocate_context}\nif r0 == 0 goto +11\nr6 = r0\nr1 = r0\nr2 = 0\nr3 = 8\n\
+               call {hid_bpf_get_data}\nr7 = r0\n";
+    let put = "r1 = r6\ncall {hid_bpf_release_context}";
+    let write = "if r7 == 0 goto +1\n*(u64 *)(r7 + 0) = 1";
+    let wrong = format!("{get}{put}\n{write}\nr1 = 0");
+    let code = judge(program(place, &wrong)).expect_err("gone with the context");
+    twins(
+        (place, &format!("{get}{write}\n{put}\nr1 = 0")),
+        (place, &wrong),
+        code,
+    );
+    // Without data the context is still to be given back.
+    let lost = format!("{get}if r7 == 0 goto +2\n{put}\nr1 = 0").replace("+11", "+9");
+    let kept = format!("{get}if r7 == 0 goto +0\n{put}\nr1 = 0").replace("+11", "+9");
+    twins((place, &kept), (place, &lost), Code::UnreleasedReference);
+}
+
 #[test]
 fn data_of_input_devices_is_as_long_as_was_asked() {
     let place = Place {

@@ -138,12 +138,18 @@ pub(crate) fn kfunc(
         KfuncRet::PlainOrNull(name) => or_null(relied(name, Trust::Argument)),
         KfuncRet::SizedMemoryOrNull => {
             let size = state.reg(Reg::R3).as_constant();
-            or_null(Kind::Slice {
+            let memory = or_null(Kind::Slice {
                 size: size.and_then(|size| u32::try_from(size).ok()).unwrap_or(0),
                 writable: true,
                 packet: false,
                 buffer: None,
-            })
+            });
+            Value {
+                // It is in what the first argument leads to, and gone with it. Its id is another, so that
+                // its being null says nothing of that.
+                reference: state.reg(Reg::R1).reference,
+                ..memory
+            }
         }
     };
     state.clear_caller_saved();
