@@ -57,10 +57,11 @@ impl IterKind {
     pub const fn element(self) -> Element {
         match self {
             Self::Num | Self::Bits => Element::Bytes(4),
-            Self::Task | Self::CssTask => Element::Struct("task_struct"),
-            Self::ScxDsq => Element::Rcu("task_struct"),
+            // Those whose functions are `KF_RCU_PROTECTED` give what RCU keeps.
+            Self::Task | Self::ScxDsq => Element::Rcu("task_struct"),
+            Self::Css => Element::Rcu("cgroup_subsys_state"),
+            Self::CssTask => Element::Struct("task_struct"),
             Self::TaskVma => Element::Struct("vm_area_struct"),
-            Self::Css => Element::Struct("cgroup_subsys_state"),
         }
     }
 }

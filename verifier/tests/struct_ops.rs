@@ -428,6 +428,35 @@ fn numbers_are_no_object_that_could_be_given_back() {
     assert_eq!(judge(program(place, made)), Ok(()));
 }
 
+/// What RCU keeps is no argument for a function that wants what the program can rely on.
+#[test]
+fn tasks_that_an_iterator_gives_are_kept_by_rcu() {
+    let place = scheduler("enqueue");
+    let with = |then: &str| {
+        format!(
+            "r6 = *(u64 *)(r1 + 0)\nr1 = r10\nr1 += -24\nr2 = 0\nr3 = 0\ncall {{bpf_iter_task_new}}\n\
+             r1 = r10\nr1 += -24\ncall {{bpf_iter_task_next}}\nif r0 == 0 goto +7\n{then}\n\
+             r1 = r10\nr1 += -24\ncall {{bpf_iter_task_destroy}}"
+        )
+    };
+    let nested = |task: &str| {
+        with(&format!(
+            "r1 = r10\nr1 += -48\nr2 = {task}\nr3 = 0\ncall {{bpf_iter_task_new}}\n\
+             r1 = r10\nr1 += -48\ncall {{bpf_iter_task_destroy}}"
+        ))
+        .replace("goto +7", "goto +8")
+    };
+    twins(
+        (place, &nested("r6")),
+        (place, &nested("r0")),
+        Code::HelperArgument,
+    );
+    let kept = with(
+        "r1 = r0\ncall {bpf_task_acquire}\nif r0 == 0 goto +2\nr1 = r0\ncall {bpf_task_release}\nr1 = 0\nr1 = 0",
+    );
+    assert_eq!(judge(program(place, &kept)), Ok(()));
+}
+
 /// The data is the context's, and gone with it.
 #[test]
 fn data_of_a_context_that_was_given_back_is_gone() {
