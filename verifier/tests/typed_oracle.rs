@@ -80,7 +80,9 @@ const PROGRAMS: &[&str] = &[
     "r1 = *(u64 *)(r6 + 8)\nr1 += {cpus_mask}\ncall {bpf_cpumask_first_zero}",
     "r1 = *(u64 *)(r6 + 8)\nr1 += {comm}\ncall {bpf_cpumask_first_zero}",
     "r1 = *(u64 *)(r6 + 8)\nr1 = *(u64 *)(r1 + {cpus_ptr})\ncall {bpf_cpumask_first_zero}",
-    // What an iterator gives is kept by RCU, and no more.
+    // Sections are not nested; what an iterator gives is kept by RCU, and no more.
+    "call {bpf_rcu_read_lock}\ncall {bpf_rcu_read_unlock}\ncall {bpf_rcu_read_lock}\ncall {bpf_rcu_read_unlock}",
+    "call {bpf_rcu_read_lock}\ncall {bpf_rcu_read_lock}\ncall {bpf_rcu_read_unlock}\ncall {bpf_rcu_read_unlock}",
     "r1 = r10\nr1 += -24\nr2 = *(u64 *)(r6 + 8)\nr3 = 0\ncall {bpf_iter_task_new}\nr1 = r10\nr1 += -24\n\
      call {bpf_iter_task_next}\nif r0 == 0 goto +5\nr1 = r0\ncall {bpf_task_acquire}\nif r0 == 0 goto +2\n\
      r1 = r0\ncall {bpf_task_release}\nr1 = r10\nr1 += -24\ncall {bpf_iter_task_destroy}",

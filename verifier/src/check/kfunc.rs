@@ -106,6 +106,10 @@ fn sections(env: &Env<'_>, state: &State, proto: &KfuncProto) -> Result<(), Fail
         );
     }
     match proto.effect {
+        KfuncEffect::RcuReadLock if sections.rcu > 0 => refuse(
+            "no RCU read-side section that was entered before",
+            "nested rcu read lock (kernel function bpf_rcu_read_lock)".into(),
+        ),
         KfuncEffect::RcuReadUnlock if sections.rcu == 0 => refuse(
             "an RCU read-side section to leave",
             "unmatched rcu read unlock (kernel function bpf_rcu_read_unlock)".into(),
