@@ -40,7 +40,7 @@ fn runs_alike(text: &str, numbers: [u64; 2]) -> u64 {
 
 #[test]
 fn many_branches() {
-    const BRANCHES: u64 = 30_000;
+    const BRANCHES: u64 = 12_000;
     let mut text = String::from("r2 = *(u64 *)(r1 + 0)\nr3 = *(u64 *)(r1 + 8)\nr0 = 0\n");
     for number in 0..BRANCHES {
         let _ = writeln!(
@@ -55,7 +55,7 @@ fn many_branches() {
 
 #[test]
 fn many_functions() {
-    const FUNCTIONS: u64 = 15_000;
+    const FUNCTIONS: u64 = 8_000;
     let mut text = String::from("r6 = 0\n");
     for number in 0..FUNCTIONS {
         let _ = writeln!(text, "call f{number}\nr6 += r0");
