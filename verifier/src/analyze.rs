@@ -5,6 +5,7 @@ use bpftime_isa::{
     CallTarget, Decoded, Instruction, MapType, OnThrow, ProgType, Program, Reg, decode,
 };
 
+use crate::budget::Purse;
 use crate::cfg::Cfg;
 use crate::check::Failure;
 use crate::contract::{self, Global};
@@ -199,7 +200,8 @@ fn analyse(
         structure: &structure,
         globals: &[],
     };
-    let rejection = match subject.analyse(refiner) {
+    let mut purse = Purse::ALL;
+    let rejection = match subject.analyse(refiner, &mut purse) {
         Err(rejection) if rejection.code == Code::Complexity => rejection,
         result => return result,
     };
@@ -212,7 +214,8 @@ fn analyse(
         globals: &globals,
         ..subject
     };
-    by_contract.analyse(None).map_err(|_| rejection)
+    let mut purse = purse.at_least(Purse::SECOND);
+    by_contract.analyse(None, &mut purse).map_err(|_| rejection)
 }
 
 /// A program, and how it is analysed.
@@ -255,7 +258,11 @@ impl Subject<'_> {
         Ok(cfg)
     }
 
-    fn analyse(&self, mut refiner: Option<&mut dyn Refiner>) -> Result<Facts, Box<Rejection>> {
+    fn analyse(
+        &self,
+        mut refiner: Option<&mut dyn Refiner>,
+        purse: &mut Purse,
+    ) -> Result<Facts, Box<Rejection>> {
         let Self {
             program,
             code,
@@ -284,6 +291,7 @@ impl Subject<'_> {
         // Why the program was refused with all that could be proved.
         let mut refused = None;
         let engine = loop {
+            let limited = purse.limit(budget, effort);
             let mut engine = Engine::new(
                 env,
                 code,
@@ -291,7 +299,7 @@ impl Subject<'_> {
                 (&live, &live_stack),
                 (&endings, globals),
                 &structure.functions,
-                effort,
+                limited,
             );
             if asking && let Some(refiner) = &mut refiner {
                 engine.session = Some(Session::new(&cfg, &mut **refiner));
@@ -299,9 +307,18 @@ impl Subject<'_> {
             let entry = entry_state(env);
             let result = fixpoint::run(&cfg.graph, &wto, &mut engine, cfg.entry, entry);
             spent.add(&engine.cost);
-            let Err(located) = result else {
+            purse.pay(budget, &engine.cost);
+            let Err(mut located) = result else {
                 break engine;
             };
+            let complex = located.failure.code == Code::Complexity;
+            if complex && limited != effort {
+                located.failure.needed = format!(
+                    "at most {} abstract steps and {} comparisons, or less of both, over all attempts",
+                    Purse::ALL.of(budget.max_steps),
+                    Purse::ALL.of(budget.max_comparisons)
+                );
+            }
             let joined = engine.joined;
             // A loop that goes on after the last element may end for another reason.
             if let Some(head) = engine.barren
@@ -313,10 +330,12 @@ impl Subject<'_> {
                 continue;
             }
             // Where nothing was joined, more states make no difference, but more steps may.
-            let complex = located.failure.code == Code::Complexity;
             let next = if asking {
                 // The other way round: what costs too much may do with fewer states and more answers.
                 attempts.next_back().filter(|_| complex)
+            } else if effort == budget.most() {
+                // A weaker attempt would fail for less of a reason.
+                None
             } else if joined {
                 attempts.next()
             } else if complex {
@@ -329,6 +348,7 @@ impl Subject<'_> {
                 // Nobody is asked before all that can be done without has been done.
                 None if refiner.is_some() && !asking => {
                     asking = true;
+                    *purse = Purse::ALL;
                     attempts = budget.attempts().into_iter();
                     effort = attempts.next_back().unwrap_or(effort);
                 }

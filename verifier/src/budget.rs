@@ -1,5 +1,7 @@
 //! Deterministic limits of an analysis: counts, never time.
 
+use crate::facts::Cost;
+
 /// How much an analysis may cost. A program that needs more is rejected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Budget {
@@ -8,7 +10,8 @@ pub struct Budget {
     /// Instructions over all inlined copies of subprograms.
     pub max_inlined: usize,
     /// Abstract instruction steps of the most thorough attempt; the kernel's limit is one million.
-    /// The attempts before it take less than half as many together.
+    /// The attempts before it take less than half as many together. All together never take more than twice
+    /// as many, however often loops or functions have to be judged in another way.
     pub max_steps: u64,
     /// Passes over one loop before it counts as not terminating.
     pub max_passes: u32,
@@ -39,6 +42,62 @@ pub(crate) struct Effort {
     pub(crate) states_per_block: usize,
     /// Passes over a loop that ends by itself before its states are widened.
     pub(crate) whole_passes: u32,
+}
+
+/// What is left for all attempts together, and for what has them begin again; without it each loop that is
+/// judged in another way would allow as much again. In millionths of what the most thorough attempt may
+/// cost, where steps and comparisons count alike.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Purse {
+    left: u64,
+}
+
+/// Of the most thorough attempt: all that it may cost.
+const WHOLE: u64 = 1_000_000;
+
+/// How much that is of the most, rounded up.
+fn share(number: u64, most: u64) -> u64 {
+    let share = (u128::from(number) * u128::from(WHOLE)).div_ceil(u128::from(most.max(1)));
+    u64::try_from(share).unwrap_or(u64::MAX)
+}
+
+impl Purse {
+    /// For all attempts; one after the other, they take less of steps.
+    pub(crate) const ALL: Self = Self {
+        left: WHOLE + WHOLE / 2,
+    };
+
+    /// For another way of judging, where the first has taken all.
+    pub(crate) const SECOND: Self = Self { left: WHOLE / 2 };
+
+    /// So much of the number, which is what the most thorough attempt may take, rounded down.
+    pub(crate) fn of(self, most: u64) -> u64 {
+        let part = u128::from(self.left) * u128::from(most) / u128::from(WHOLE);
+        u64::try_from(part).unwrap_or(u64::MAX)
+    }
+
+    /// The attempt, with no more than is left.
+    pub(crate) fn limit(self, budget: &Budget, effort: Effort) -> Effort {
+        Effort {
+            max_steps: effort.max_steps.min(self.of(budget.max_steps)),
+            max_comparisons: effort.max_comparisons.min(self.of(budget.max_comparisons)),
+            ..effort
+        }
+    }
+
+    /// Takes out what an attempt has cost.
+    pub(crate) fn pay(&mut self, budget: &Budget, cost: &Cost) {
+        let steps = share(cost.steps, budget.max_steps);
+        let comparisons = share(cost.comparisons, budget.max_comparisons);
+        self.left = self.left.saturating_sub(steps.saturating_add(comparisons));
+    }
+
+    /// With as much as the other at least.
+    pub(crate) fn at_least(self, other: Self) -> Self {
+        Self {
+            left: self.left.max(other.left),
+        }
+    }
 }
 
 impl Budget {

@@ -2,6 +2,7 @@
 
 mod common;
 
+use bpftime_isa::kernel_types::{KernelTypes, Walked};
 use bpftime_isa::{Insn, ProgType, asm};
 use bpftime_verifier::{Code, Options, verify};
 
@@ -213,4 +214,84 @@ fn states_with_much_on_the_stack_count_more() {
     // Of 512 bytes not more is remembered than of 128.
     assert_eq!(waiting_paths(128, 20_000), Ok(()));
     assert_eq!(waiting_paths(512, 20_000), Ok(()));
+}
+
+/// Steps of the program's rejection with the budget of 100 000, and what was needed.
+fn refused(text: &str) -> (Code, u64, String) {
+    let insns = asm::parse(text).expect("assembles");
+    let mut options = common::options();
+    options.budget.max_steps = 100_000;
+    let rejection = verify(common::program(ProgType::Xdp, insns, Vec::new()), &options)
+        .expect_err("it does not end in the budget");
+    (rejection.code, rejection.steps, rejection.needed)
+}
+
+#[test]
+fn the_strongest_attempt_says_why() {
+    // Nothing is joined, so the second attempt is the strongest; no third follows that may do less.
+    let text = "r2 = 8388608\nagain: r2 += -1\nif r2 != 0 goto again\nr0 = 0\nexit";
+    let (code, steps, needed) = refused(text);
+    assert_eq!(code, Code::Complexity);
+    assert_eq!(needed, "at most 100000 abstract steps");
+    assert!((100_000..=115_000).contains(&steps), "{steps}");
+}
+
+/// A loop over an iterator that never looks at what the iterator gives: its passes are counted after all, each
+/// time with another analysis of what comes before.
+#[test]
+fn what_has_an_analysis_begin_again_is_paid_for() {
+    let loops = |count: usize| {
+        let mut text = String::from("r9 = 0\npre: r9 += 1\nif r9 != 10000 goto pre\n");
+        for number in 0..count {
+            text += &format!(
+                "r1 = r10\nr1 += -8\nr2 = 0\nr3 = 10\ncall kfunc(0x1)\nr8 = 0\nl{number}: r1 = r10\nr1 += -8\n\
+                 call kfunc(0x2)\nr8 += 1\nif r8 != 5 goto l{number}\nr1 = r10\nr1 += -8\ncall kfunc(0x3)\n"
+            );
+        }
+        text + "r0 = 0\nexit"
+    };
+    let judged = |count, max_steps| {
+        let insns = asm::parse(&loops(count)).expect("assembles");
+        let mut options = common::options();
+        options.budget.max_steps = max_steps;
+        options.kernel_types = Some(std::sync::Arc::new(Iterators));
+        verify(common::program(ProgType::Xdp, insns, Vec::new()), &options)
+    };
+    let accepted = judged(4, 200_000).expect("four analyses and the last");
+    assert!(accepted.facts().cost.steps > 4 * 20_000);
+    let rejection = judged(8, 100_000).expect_err("more than all attempts may cost");
+    assert_eq!(rejection.code, Code::Complexity, "{rejection}");
+    assert!(rejection.steps <= 150_000 + 100, "{}", rejection.steps);
+    assert!(
+        rejection.needed.contains("over all attempts"),
+        "{rejection}"
+    );
+}
+
+/// A kernel that has iterators over numbers.
+#[derive(Debug)]
+struct Iterators;
+
+impl KernelTypes for Iterators {
+    fn read(&self, _: u32, _: u32, _: u32) -> Option<Walked> {
+        None
+    }
+
+    fn contains(&self, _: u32, _: u32, _: &str) -> bool {
+        false
+    }
+
+    fn structure(&self, _: &str) -> Option<u32> {
+        None
+    }
+
+    fn name(&self, type_id: u32) -> Option<String> {
+        let names = [
+            "bpf_iter_num_new",
+            "bpf_iter_num_next",
+            "bpf_iter_num_destroy",
+        ];
+        let at = usize::try_from(type_id).ok()?.checked_sub(1)?;
+        names.get(at).map(|name| (*name).to_owned())
+    }
 }
