@@ -59,7 +59,7 @@ pub(crate) struct Engine<'a> {
     /// For each memory access, what it was seen to go to: the context, an object of the kernel's,
     /// or plain memory (here `Uninit`).
     accessed: Vec<Option<Kind>>,
-    /// For each instruction, whether it was reached.
+    /// For each instruction, whether it was reached in a state in which it may be executed.
     pub(crate) reached: Vec<bool>,
     /// What registers held that were read.
     pub(crate) operands: Operands,
@@ -183,9 +183,6 @@ impl<'a> Engine<'a> {
     fn count(&mut self, node: NodeIndex, index: Index, state: &mut State) -> Result<(), Located> {
         self.cost.steps += 1;
         state.executed = state.executed.saturating_add(1);
-        if let Some(reached) = self.reached.get_mut(index as usize) {
-            *reached = true;
-        }
         let limit = self.effort.max_steps;
         if self.cost.steps <= limit {
             return Ok(());

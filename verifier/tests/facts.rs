@@ -2,8 +2,10 @@
 
 mod common;
 
-use bpftime_isa::{MapType, ProgType, asm};
-use bpftime_verifier::{CallFacts, Facts, verify};
+use bpftime_isa::{MapType, ProgType, Reg, asm};
+use bpftime_verifier::domain::value::Kind;
+use bpftime_verifier::refine::{Answer, Fact, Query, Refiner};
+use bpftime_verifier::{CallFacts, Facts, verify, verify_refined};
 
 fn facts(text: &str) -> Facts {
     let insns = asm::parse(text).expect("assembles");
@@ -34,6 +36,40 @@ fn unreached_code_is_listed() {
     let found = facts("r0 = 0\nif r0 == 0 goto +1\nr0 = 1\nexit");
     assert_eq!(found.reached, [true, true, false, true]);
     assert_eq!(found.reached_count(), 3);
+}
+
+/// Says that nobody comes to where it is asked, and does not know anything else.
+struct NobodyComes;
+
+impl Refiner for NobodyComes {
+    fn solver(&self) -> String {
+        "a test".to_owned()
+    }
+
+    fn kinds(&mut self, _: &Query<'_>, _: Reg) -> Vec<(Kind, Option<i64>)> {
+        Vec::new()
+    }
+
+    fn prove(&mut self, _: &Query<'_>, facts: &[Fact]) -> Answer {
+        if facts.contains(&Fact::Unreachable) {
+            Answer::Proved
+        } else {
+            Answer::Unknown("not asked".to_owned())
+        }
+    }
+}
+
+#[test]
+fn what_is_proved_unreachable_is_not_reached() {
+    // A square is 0 or 1 modulo 4.
+    let text = "r2 = *(u32 *)(r1 + 12)\nr2 *= r2\nr2 &= 3\nr0 = 0\nif r2 == 3 goto +1\nexit\n\
+                r0 = *(u64 *)(r0 + 0)\nexit";
+    let insns = asm::parse(text).expect("assembles");
+    let program = common::program(ProgType::Xdp, insns, Vec::new());
+    let verified = verify_refined(program, &common::options(), &mut NobodyComes);
+    let verified = verified.unwrap_or_else(|rejection| panic!("{rejection}"));
+    let expected = [true, true, true, true, true, true, false, false];
+    assert_eq!(verified.facts().reached, expected);
 }
 
 #[test]

@@ -68,6 +68,10 @@ impl Engine<'_> {
                     return Ok(());
                 }
             }
+            // Not before: a check that fails may turn out to be one that no run comes to.
+            if let Some(reached) = self.reached.get_mut(index as usize) {
+                *reached = true;
+            }
             self.operands.record(index, reads(&decoded.insn), &state);
             if let Some(failure) = self.other_memory(&state, index, &decoded.insn) {
                 return Err(self.at(node, index, Some(&state), failure));
