@@ -136,7 +136,8 @@ impl Default for Budget {
             max_inlined: 1_000_000,
             max_steps: 1_000_000,
             max_passes: 1 << 20,
-            max_comparisons: 5_000_000,
+            // Of all that an analysis does these take most time; with so many it ends within a second.
+            max_comparisons: 3_000_000,
             states_per_shape: 64,
             states_per_block: 256,
             max_live_states: 50_000,
